@@ -1,0 +1,1 @@
+"""One verb of the command line per module: plain arguments in, exit code out."""

@@ -1,0 +1,33 @@
+"""The errors that mcpbox expects, each with what to do about it.
+
+Anything else that is raised is a bug in mcpbox and is reported as one (see ``cli.main``).
+"""
+
+
+class McpboxError(Exception):
+    """mcpbox could not do what was asked.
+
+    ``message`` says what is wrong, ``hint`` what mends it (a command, or the accepted form); ``exit_code`` is
+    what the process ends with.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(McpboxError):
+    """The caller's words are wrong: an option, an argument, a file they wrote."""
+
+    exit_code = 2
+
+
+class ProfileError(UsageError):
+    """A profile or configuration file is not valid."""
+
+
+class BackendError(McpboxError):
+    """A sandbox backend is missing, or cannot enforce what the profile asks for."""

@@ -1,0 +1,77 @@
+"""Where mcpbox keeps its files. The only module that knows."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from mcpbox.errors import McpboxError
+
+
+def home() -> Path:
+    """The user's home directory; some hosts start servers without HOME."""
+    if value := os.environ.get("HOME"):
+        return Path(value)
+    import pwd
+
+    return Path(pwd.getpwuid(os.getuid()).pw_dir)
+
+
+def config_dir() -> Path:
+    """``config.toml`` and the user's profiles."""
+    return _base("user_config_dir")
+
+
+def data_dir() -> Path:
+    """Directories that servers keep between sessions, and the bubblewrap binary where the system has none."""
+    return _base("user_data_dir")
+
+
+def state_dir() -> Path:
+    """Logs."""
+    return _base("user_state_dir")
+
+
+def user_profiles() -> Path:
+    return config_dir() / "profiles"
+
+
+def builtin_profiles() -> Path:
+    """``profiles/``: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).parent
+    shipped = package / "profiles"
+    return shipped if shipped.is_dir() else package.parent / "profiles"
+
+
+def runtime_dir() -> Path:
+    """Files of running sessions, mode 0700 and owned by this user, in memory where the system has such a place.
+
+    Raises McpboxError if somebody else owns the directory: what is in it decides which processes get killed.
+    """
+    uid = os.getuid()
+    base = Path(f"/run/user/{uid}")
+    try:
+        owner = base.stat().st_uid
+    except OSError:
+        owner = -1
+    path = base / "mcpbox" if owner == uid and os.access(base, os.W_OK) else state_dir() / "run"
+    return private_dir(path)
+
+
+def private_dir(path: Path) -> Path:
+    """Make ``path`` (mode 0700) if it is not there and check that it is this user's alone."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise McpboxError(
+            f"{path} is not a directory that only this user can write to",
+            f"remove it, or run: chown {os.getuid()} {path} && chmod 700 {path}",
+        )
+    return path
+
+
+def _base(kind: str) -> Path:
+    import platformdirs
+
+    return Path(getattr(platformdirs, kind)("mcpbox", appauthor=False))

@@ -1,0 +1,120 @@
+"""What every sandbox backend takes and gives. No I/O.
+
+A backend is a module with the functions of :class:`Backend`, named in ``sandbox.BACKENDS``. ``launch`` turns a
+:class:`SandboxSpec` into a :class:`Process`; the translation of the spec into the backend's own arguments is a pure
+function in the same module, so that a test can read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A host file or directory that the server may see. ``source`` is free of symlinks."""
+
+    source: str
+    target: str
+    write: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """Everything a backend needs to know; nothing is taken from anywhere else.
+
+    ``command`` holds absolute host paths; a program under /usr is looked up by its name where the backend brings an
+    operating system of its own. ``environment`` is the whole environment. ``home`` and /tmp are writable, in
+    memory, each at most ``scratch`` bytes. ``memory`` is in bytes, ``cpus`` in processors.
+    """
+
+    session: str
+    name: str
+    command: tuple[str, ...]
+    cwd: str
+    environment: Mapping[str, str]
+    mounts: tuple[Mount, ...]
+    home: str
+    uid: int
+    gid: int
+    memory: int
+    cpus: float
+    pids: int
+    scratch: int
+    image: str = ""
+
+
+class Process(Protocol):
+    """A running sandbox. The file descriptors are non-blocking and belong to the process object."""
+
+    stdin: int
+    stdout: int
+    stderr: int
+    #: becomes readable once the sandbox has ended (a pidfd or the read end of a pipe)
+    exited: int
+
+    def poll(self) -> int | None:
+        """The server's exit code, 128+n for a signal, or None while it runs."""
+        ...
+
+    def kill(self) -> None:
+        """End the whole sandbox now. Does nothing if it has ended."""
+        ...
+
+    def close_stdin(self) -> None:
+        """Give the server end of file on its standard input."""
+        ...
+
+    def close(self) -> None:
+        """Kill the sandbox, wait for its end and free everything that belongs to it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of ``mcpbox doctor``; ``remedy`` is the command or setting that mends it."""
+
+    subject: str
+    status: Literal["ok", "degraded", "missing"]
+    detail: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a sandbox uses at this moment: ``memory`` in bytes, ``cpu_seconds`` since its start, ``pids``."""
+
+    memory: int
+    cpu_seconds: float
+    pids: int
+
+
+#: Adds facts to the session's record on disk (container id, cgroup) before the thing itself exists, so that whatever
+#: a crash leaves behind can be found and reaped.
+Remember = Callable[[Mapping[str, Any]], None]
+
+
+class Backend(Protocol):
+    """The functions of a backend module."""
+
+    def available(self) -> Finding:
+        """Whether this backend can start a sandbox here; cheap enough for the start path."""
+        ...
+
+    def launch(self, spec: SandboxSpec, remember: Remember) -> Process:
+        """Start the server. Raises BackendError; on any error nothing is left running."""
+        ...
+
+    def reap(self, record: Mapping[str, Any]) -> None:
+        """Remove what a crashed session left, given what it remembered. Idempotent."""
+        ...
+
+    def usage(self, record: Mapping[str, Any]) -> Usage | None:
+        """What a running session uses, or None if it cannot be told."""
+        ...
+
+    def check(self) -> list[Finding]:
+        """What this machine can and cannot enforce with this backend."""
+        ...
