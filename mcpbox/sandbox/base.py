@@ -26,8 +26,11 @@ class SandboxSpec:
     """Everything a backend needs to know; nothing is taken from anywhere else.
 
     ``command`` holds absolute host paths; a program under /usr is looked up by its name where the backend brings an
-    operating system of its own. ``environment`` is the whole environment. ``home`` and /tmp are writable, in
-    memory, each at most ``scratch`` bytes. ``memory`` is in bytes, ``cpus`` in processors.
+    operating system of its own. With an ``image``, it is the arguments for that image's entry point instead.
+    ``interpreter`` ("node", "python" or "other") is what an image chosen by the backend has to bring.
+    ``environment`` is the whole environment. ``home`` and /tmp are writable, in memory, each at most ``scratch``
+    bytes. ``uid`` and ``gid`` are the server's, on the host too, and never 0. ``memory`` is in bytes, ``cpus`` in
+    processors.
     """
 
     session: str
@@ -43,6 +46,7 @@ class SandboxSpec:
     cpus: float
     pids: int
     scratch: int
+    interpreter: str = "other"
     image: str = ""
 
 
@@ -57,6 +61,10 @@ class Process(Protocol):
 
     def poll(self) -> int | None:
         """The server's exit code, 128+n for a signal, or None while it runs."""
+        ...
+
+    def why(self) -> str:
+        """After the end: why the sandbox ended, if that was not the server's own doing; else ""."""
         ...
 
     def kill(self) -> None:

@@ -1,0 +1,60 @@
+"""``docker run … IMAGE``, as users have it: the image is kept, what the options ask of the host is not. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mcpbox.command.model import Command
+from mcpbox.errors import UsageError
+
+#: Options that say nothing mcpbox does not do anyway.
+PLAIN = {"-i", "--interactive", "-t", "--tty", "-it", "-ti", "--rm", "--init", "--read-only", "-q", "--quiet"}
+#: … and those of them with a value.
+VALUED = {"--name", "--pull", "--platform", "--label", "-l", "--log-driver", "--restart"}
+#: What a profile says instead of an option that grants something.
+INSTEAD = {
+    "-v": "filesystem.read or filesystem.write",
+    "--volume": "filesystem.read or filesystem.write",
+    "--mount": "filesystem.read or filesystem.write",
+    "--env-file": "[environment]",
+    "-p": "nothing: a stdio server needs no published port",
+    "--publish": "nothing: a stdio server needs no published port",
+    "-m": "sandbox.memory",
+    "--memory": "sandbox.memory",
+    "--cpus": "sandbox.cpus",
+    "--pids-limit": "sandbox.pids",
+    "--tmpfs": "sandbox.scratch",
+    "--net": "network.allow",
+    "--network": "network.allow",
+}
+
+
+def parse(words: Sequence[str], environment: Mapping[str, str]) -> Command:
+    """The words after ``docker run``. Raises UsageError for an option that grants something, naming what to use."""
+    variables = dict(environment)
+    rest = list(words)
+    while rest and rest[0].startswith("-"):
+        option, joined, value = rest.pop(0).partition("=")
+        if option in PLAIN and not joined:
+            continue
+        if not joined and option in {*VALUED, *INSTEAD, "-e", "--env"}:
+            if not rest:
+                raise UsageError(f"docker run: {option} needs a value")
+            value = rest.pop(0)
+        if option in ("-e", "--env"):
+            name, given, text = value.partition("=")
+            if not given:
+                raise UsageError(
+                    f"docker run {option} {name}: the host's environment is not passed on",
+                    f"write the variable in the profile: [environment] or [secrets] {name} = …",
+                )
+            variables[name] = text
+        elif option in ("--network", "--net") and value == "none":
+            continue
+        elif option not in VALUED:
+            instead = INSTEAD.get(option, "nothing: mcpbox decides it")
+            raise UsageError(f"docker run {option}: not passed on to the sandbox", f"use in the profile: {instead}")
+    if not rest:
+        raise UsageError("docker run without an image", "accepted: docker run -i --rm IMAGE ARGUMENT…")
+    image, *arguments = rest
+    return Command(tuple(arguments), arguments=tuple(arguments), environment=variables, image=image)

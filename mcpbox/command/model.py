@@ -1,0 +1,25 @@
+"""What is known of a server's command. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command that a sandbox can run.
+
+    ``argv[0]`` is the absolute path of a program; with an ``image``, ``argv`` is the arguments for its entry point.
+    ``trees`` are the host paths outside /usr it needs to see, read-only. ``identities`` are what a profile's
+    ``matches`` can name. ``arguments`` are the server's own, which may be paths. ``environment`` is what the program
+    needs to be the same one, never copied from the host's.
+    """
+
+    argv: tuple[str, ...]
+    interpreter: str = "other"
+    trees: tuple[str, ...] = ()
+    identities: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    image: str = ""

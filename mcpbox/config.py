@@ -1,0 +1,68 @@
+"""The user's ``config.toml``: which images the Docker backend uses."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from mcpbox import paths
+from mcpbox.errors import ProfileError
+
+
+class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The image for each kind of server, as ``NAME[:TAG][@sha256:DIGEST]``."""
+
+    node: str = "node:22-slim"
+    python: str = "python:3.12-slim"
+    other: str = "debian:stable-slim"
+
+
+class Docker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    images: Images = Images()
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    docker: Docker = Docker()
+
+
+_IMAGE = re.compile(r"[a-z0-9][\w./:-]*(@sha256:[0-9a-f]{64})?")
+
+
+def file() -> Path:
+    return paths.config_dir() / "config.toml"
+
+
+def load() -> Config:
+    """The configuration; the defaults where there is no file. Raises ProfileError."""
+    path = file()
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        config = msgspec.convert(data, Config)
+    except FileNotFoundError:
+        return Config()
+    except (OSError, ValueError) as error:
+        raise ProfileError(f"{path}: {error}", "accepted: [docker.images] with node, python and other") from None
+    for kind, image in msgspec.structs.asdict(config.docker.images).items():
+        if not _IMAGE.fullmatch(image):
+            raise ProfileError(f'{path}: docker.images.{kind} = "{image}": not accepted', "accepted: NAME:TAG@DIGEST")
+    return config
+
+
+def set_images(image: str) -> Path:
+    """Use ``image`` for every kind of server; the rest of the file stays as it is, comments included."""
+    import tomlkit
+
+    path = file()
+    document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
+    images = document.setdefault("docker", tomlkit.table(True)).setdefault("images", tomlkit.table())
+    for kind in Images.__struct_fields__:
+        images[kind] = image
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".new")
+    temporary.write_text(tomlkit.dumps(document), encoding="utf-8")
+    os.replace(temporary, path)
+    return path

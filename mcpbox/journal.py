@@ -1,0 +1,35 @@
+"""The record of what happened, one JSON object a line, per server: launches, refusals, ends. Never message contents."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from mcpbox import paths
+
+#: A file larger than this is moved aside when a session begins; one older file is kept.
+ROTATE_BYTES = 8 << 20
+
+
+class Journal:
+    """Appends to ``STATE/log/NAME.jsonl``. Several sessions of one server may write to it at once."""
+
+    def __init__(self, name: str, session: str) -> None:
+        directory = paths.private_dir(paths.private_dir(paths.state_dir()) / "log")
+        self.path = directory / f"{name}.jsonl"
+        if self.path.exists() and self.path.stat().st_size > ROTATE_BYTES:
+            self.path.replace(self.path.with_suffix(".jsonl.1"))
+        self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._session = session
+
+    def record(self, event: Mapping[str, Any]) -> None:
+        """Write one event. Raises OSError: what cannot be recorded must not happen."""
+        line = json.dumps({"time": round(time.time(), 3), "session": self._session, **event}).encode() + b"\n"
+        if os.write(self._fd, line) != len(line):
+            raise OSError(f"{self.path}: the record was written in part")
+
+    def close(self) -> None:
+        os.close(self._fd)

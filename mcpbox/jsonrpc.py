@@ -1,0 +1,251 @@
+"""JSON-RPC 2.0 over lines: framing, strict parsing, classification, encoding. No I/O.
+
+MCP's stdio transport puts one JSON-RPC message on each line (specification, basic/transports, "stdio"); protocol
+2025-03-26 alone allows a batch array as well. Parsing is stricter than JSON: two readers of one text must not be able
+to disagree about it, since one reader decides and another acts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+#: Deeper nesting than this is refused. No MCP message needs it, and parsers recurse.
+MAX_DEPTH = 128
+#: How much of each end of an over-long line is kept, to find out whom to answer.
+KEPT = 4096
+
+Id = str | int | float | None
+
+# The range -32000..-32019 is the implementation's own; -32000 and -32001 are taken by the SDKs' own errors.
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+DENIED = -32010
+NOT_STARTED = -32011
+TOO_LARGE = -32012
+SERVER_GONE = -32013
+
+
+class ParseError(ValueError):
+    """The line is not an acceptable JSON-RPC message; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line, line end included."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Oversized:
+    """A line that was dropped for its length: its first and last bytes, and its size in bytes."""
+
+    head: bytes
+    tail: bytes
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    id: Id
+    method: str
+    params: Any
+    value: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    method: str
+    params: Any
+    value: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """``request`` is what it answers, filled in by the session; None for an error that names no request."""
+
+    id: Id
+    value: dict[str, Any]
+    request: Request | None = None
+
+    @property
+    def result(self) -> Any:
+        return self.value.get("result")
+
+
+Message = Request | Notification | Response
+
+
+class Lines:
+    """Cut a byte stream into lines at ``\\n`` and nowhere else, holding at most ``max_bytes`` of an unfinished one."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max = max_bytes
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._head = b""
+        self._tail = b""
+
+    def feed(self, data: bytes) -> Iterator[Line | Oversized]:
+        start = 0
+        while (end := data.find(b"\n", start)) >= 0:
+            self._keep(data[start : end + 1])
+            start = end + 1
+            yield self._take()
+        if start < len(data):
+            self._keep(data[start:])
+
+    def finish(self) -> Iterator[Line | Oversized]:
+        """The unterminated line at the end of the stream, if there is one."""
+        if self._size:
+            yield self._take()
+
+    def _keep(self, part: bytes) -> None:
+        before = self._size
+        self._size += len(part)
+        if self._size <= self._max:
+            self._parts.append(part)
+            return
+        if before <= self._max:
+            part = b"".join(self._parts) + part
+            self._parts.clear()
+            self._head = part[:KEPT]
+        self._tail = (self._tail + part[-KEPT:])[-KEPT:]
+
+    def _take(self) -> Line | Oversized:
+        size, self._size = self._size, 0
+        if size > self._max:
+            dropped = Oversized(self._head, self._tail, size)
+            self._head = self._tail = b""
+            return dropped
+        line = Line(self._parts[0] if len(self._parts) == 1 else b"".join(self._parts))
+        self._parts.clear()
+        return line
+
+
+def parse(data: bytes) -> Any:
+    """The JSON value of one line.
+
+    Raises ParseError for anything RFC 8259 leaves to the reader's taste: duplicate keys, NaN and infinities, lone
+    surrogates, invalid UTF-8, numbers of thousands of digits, and for nesting deeper than ``MAX_DEPTH``.
+    """
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise ParseError("not UTF-8") from None
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _deeper_than(MAX_DEPTH, data):
+        raise ParseError(f"nested deeper than {MAX_DEPTH}")
+    if _SURROGATE.search(text) and any(match[1] for match in _ESCAPE.finditer(text)):
+        raise ParseError("a lone surrogate in a string")
+    try:
+        return _DECODER.decode(text)
+    except ParseError:
+        raise
+    except ValueError as error:
+        raise ParseError(f"not JSON: {error}") from None
+    except RecursionError:
+        raise ParseError("nested too deep") from None
+
+
+def classify(value: Any) -> Message:
+    """The message in ``value``; raises ParseError if it is none, or could be read as two kinds at once."""
+    if not isinstance(value, dict):
+        raise ParseError("not a JSON-RPC object")
+    if value.get("jsonrpc") != "2.0":
+        raise ParseError('"jsonrpc" is not "2.0"')
+    if "id" in value and not is_id(value["id"]):
+        raise ParseError('"id" is neither a string nor a number')
+    if "method" in value:
+        method = value["method"]
+        if not isinstance(method, str):
+            raise ParseError('"method" is not a string')
+        if "result" in value or "error" in value:
+            raise ParseError("both a request and a response")
+        if "id" in value:
+            return Request(value["id"], method, value.get("params"), value)
+        return Notification(method, value.get("params"), value)
+    if ("result" in value) == ("error" in value) or "id" not in value:
+        raise ParseError("neither a request nor a response")
+    return Response(value["id"], value)
+
+
+def is_id(value: Any) -> bool:
+    return value is None or (isinstance(value, str | int | float) and not isinstance(value, bool))
+
+
+def key(id: Id) -> tuple[bool, Id]:
+    """A dictionary key for an id: ``1`` and ``"1"`` are two ids, ``1`` and ``1.0`` are one."""
+    return isinstance(id, str), id
+
+
+def encode(value: Any) -> bytes:
+    """One line. Raises ValueError for what strict JSON cannot say (a number that overflowed to infinity)."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+
+
+def error(id: Id, code: int, message: str, data: Any = None) -> dict[str, Any]:
+    """A JSON-RPC error response."""
+    body: dict[str, Any] = {"code": code, "message": message}
+    if data is not None:
+        body["data"] = data
+    return {"jsonrpc": "2.0", "id": id, "error": body}
+
+
+def addressee(line: Oversized) -> tuple[str, Id]:
+    """Whom to answer about a line that was dropped: ``("request" | "response" | "unknown", id)``.
+
+    The SDKs write ``id`` first or last at the top level, so the two ends are enough; where they do not settle it, the
+    answer is unknown rather than guessed.
+    """
+    head, tail = line.head, line.tail
+    found = _LEADING_ID.match(head) or _TRAILING_ID.search(tail)
+    if not found:
+        return "unknown", None
+    try:
+        id = parse(found[1])
+    except ParseError:
+        return "unknown", None
+    if _LEADING_METHOD.match(head):
+        return "request", id
+    return ("response", id) if _LEADING_RESULT.match(head) else ("unknown", None)
+
+
+def _deeper_than(bound: int, data: bytes) -> bool:
+    brackets = _NOT_BRACKETS.sub(b"", data)
+    for _ in range(bound):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    return bool(brackets)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ParseError("a key stands twice in one object")
+    return value
+
+
+def _no_constant(name: str) -> Any:
+    raise ParseError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant)
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+# Every escape is consumed in turn, so that an escaped backslash before "ud800" is not taken for a surrogate; group 1
+# is a surrogate that is not half of a pair.
+_ESCAPE = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
+)
+_NOT_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[^\[\]{}"]++|"', re.DOTALL)
+_SCALAR = rb'("(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*)'
+_VERSION = rb'"jsonrpc"\s*:\s*"2.0"\s*,\s*'
+_LEADING_ID = re.compile(rb"\s*\{\s*(?:" + _VERSION + rb')?"id"\s*:\s*' + _SCALAR + rb"\s*,")
+_TRAILING_ID = re.compile(rb'[}\]"0-9el]\s*,\s*(?:' + _VERSION + rb')?"id"\s*:\s*' + _SCALAR + rb"\s*\}\s*$")
+_PREFIX = rb"\s*\{\s*(?:" + _VERSION + rb')?(?:"id"\s*:\s*' + _SCALAR + rb"\s*,\s*)?"
+_LEADING_METHOD = re.compile(_PREFIX + rb'"method"\s*:')
+_LEADING_RESULT = re.compile(_PREFIX + rb'"(?:result|error)"\s*:')

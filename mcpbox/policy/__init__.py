@@ -1,0 +1,13 @@
+"""The rules that every message passes, in this order. The first that refuses ends the message's way."""
+
+from mcpbox.policy.base import Policy, Rules
+from mcpbox.policy.requests import ServerRequests
+from mcpbox.policy.roots import VisibleRoots
+from mcpbox.policy.tools import ToolAllowlist
+
+POLICIES = (ToolAllowlist, ServerRequests, VisibleRoots)
+
+
+def build(rules: Rules) -> tuple[Policy, ...]:
+    """One instance of each policy, for one session."""
+    return tuple(policy(rules) for policy in POLICIES)

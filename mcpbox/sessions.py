@@ -1,0 +1,103 @@
+"""The running sessions, on disk: who they are, so that they can be listed, stopped, and cleaned up after a crash.
+
+A session is a directory with a lock that its ``wrap`` holds for as long as it lives. The kernel drops the lock however
+the process dies, so whoever gets it knows that what the record names is left over.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mcpbox import paths, sandbox
+
+
+@dataclass(slots=True)
+class Session:
+    """One session's directory; ``record`` is what is known of it."""
+
+    id: str
+    directory: Path
+    record: dict[str, Any]
+    lock: int = -1
+
+    def remember(self, facts: Mapping[str, Any]) -> None:
+        """Add to the record, on disk before this returns."""
+        self.record |= facts
+        temporary = self.directory / "record.new"
+        temporary.write_text(json.dumps(self.record))
+        temporary.rename(self.directory / "record.json")
+
+    def end(self) -> None:
+        """The session is over and left nothing."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+        if self.lock >= 0:
+            os.close(self.lock)
+            self.lock = -1
+
+
+def begin(name: str, backend: str) -> Session:
+    """A new session of this process."""
+    id = os.urandom(6).hex()
+    directory = _root() / id
+    directory.mkdir(mode=0o700)
+    lock = os.open(directory / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    session = Session(id, directory, {}, lock)
+    session.remember({"id": id, "name": name, "backend": backend, "pid": os.getpid(), "started": time.time()})
+    return session
+
+
+def running() -> list[Session]:
+    """The sessions whose ``wrap`` is alive, oldest first."""
+    found = [session for session, alive in _all() if alive]
+    return sorted(found, key=lambda session: session.record.get("started", 0))
+
+
+def reap() -> list[Session]:
+    """Remove what crashed sessions left behind; those that were removed."""
+    reaped = []
+    for session, alive in _all():
+        if alive:
+            continue
+        backend = session.record.get("backend")
+        if backend in sandbox.BACKENDS:
+            sandbox.load(backend).reap(session.record)
+        session.end()
+        reaped.append(session)
+    return reaped
+
+
+def _all() -> Iterator[tuple[Session, bool]]:
+    """Every session with whether it lives. A dead one is handed out locked, so that one process alone reaps it."""
+    for directory in sorted(_root().iterdir()):
+        try:
+            lock = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            # Between mkdir and the lock, or half removed; old enough, it is nobody's any more.
+            with suppress(OSError):
+                if time.time() - directory.stat().st_mtime > 60:
+                    shutil.rmtree(directory, ignore_errors=True)
+            continue
+        record: dict[str, Any] = {}
+        with suppress(OSError, ValueError):
+            record = json.loads((directory / "record.json").read_bytes())
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            yield Session(directory.name, directory, record), True
+        else:
+            yield Session(directory.name, directory, record, lock), False
+
+
+def _root() -> Path:
+    return paths.private_dir(paths.runtime_dir() / "sessions")
