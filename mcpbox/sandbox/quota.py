@@ -301,6 +301,15 @@ def usage(init: int) -> Usage:
     return Usage(memory, seconds, len(tree))
 
 
+def alive(pid: int) -> bool:
+    """Whether ``pid`` still runs; a zombie does not."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except OSError:
+        return False
+
+
 def _tree(init: int) -> list[int]:
     """The processes below ``init``, itself included. Orphans of a PID namespace stay below its first process."""
     found, todo = [], [init]
