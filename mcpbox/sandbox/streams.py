@@ -81,7 +81,7 @@ class FifoStreams:
 
 
 class AttachedStreams:
-    """The engine's attach stream, carried to pipes by two threads: for engines elsewhere, for images run as they are."""
+    """The engine's attach stream, carried to pipes by threads: for remote engines, and images run as they are."""
 
     directory = ""
 
