@@ -211,7 +211,7 @@ def privileges():
 def types_into_terminal(request):
     """On a terminal of this process's own, which is its controlling one."""
     os.setsid()
-    main, other = pty.openpty()
+    _, other = pty.openpty()
     import fcntl
     import termios
 
@@ -221,13 +221,14 @@ def types_into_terminal(request):
     return "typed a character"
 
 
-def traces(pid):
-    if not pid:
-        pid = os.fork()
-        if pid == 0:
-            time.sleep(SECONDS)
-            os._exit(0)
-    call("ptrace", 16, pid, 0, 0)
+def traces():
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+    try:
+        call("ptrace", 16, pid, 0, 0)
+    finally:
+        os.kill(pid, signal.SIGKILL)
     return f"attached to process {pid}"
 
 
@@ -356,7 +357,7 @@ ATTEMPTS = {
     "tcp6": ("network", "connect over IPv6", lambda a: tcp("::1", a["TCP6"])),
     "udp": ("network", "send over UDP", lambda a: udp("127.0.0.1", a["UDP"])),
     "dns": ("network", "ask a name server", lambda a: udp("127.0.0.1", a["UDP"], DNS_QUERY)),
-    "icmp": ("network", "ping", lambda a: pings("127.0.0.1")),
+    "icmp": ("network", "ping", lambda a: pings("172.17.0.1")),
     "metadata": ("network", "reach the cloud's metadata service", lambda a: tcp("169.254.169.254", 80)),
     "gateway": ("network", "reach the bridge's gateway", lambda a: tcp("172.17.0.1", a["TCP4"])),
     "abstract-socket": ("network", "connect to an abstract Unix socket", lambda a: unix("\0" + a["ABSTRACT"])),
@@ -375,7 +376,7 @@ ATTEMPTS = {
     "setns": ("kernel", "enter another namespace", lambda a: call("setns", os.open("/proc/self/ns/uts", 0), 0)),
     "mount": ("kernel", "mount a file system", lambda a: mounts()),
     "umount": ("kernel", "unmount one", lambda a: call("umount2", b"/proc", 2)),
-    "open-tree": ("kernel", "detach a mount", lambda a: call("open_tree", -100, b"/", 1)),
+    "open-tree": ("kernel", "detach a mount", lambda a: call("open_tree", -100, b"/", 0x8001)),
     "fsopen": ("kernel", "open a file system", lambda a: call("fsopen", b"tmpfs", 0)),
     "pivot-root": ("kernel", "pivot the root", lambda a: call("pivot_root", b".", b".")),
     "chroot": ("kernel", "change the root", lambda a: escapes_chroot()),
@@ -385,7 +386,7 @@ ATTEMPTS = {
     "perf": ("kernel", "use performance events", lambda a: call("perf_event_open", perf_attributes(), 0, -1, -1, 0)),
     "io-uring": ("kernel", "set up io_uring", lambda a: call("io_uring_setup", 4, ctypes.create_string_buffer(120))),
     "userfaultfd": ("kernel", "handle page faults", lambda a: call("userfaultfd", 1)),
-    "ptrace": ("kernel", "trace a process", lambda a: traces(0)),
+    "ptrace": ("kernel", "trace a process", lambda a: traces()),
     "process-vm": ("kernel", "read a process's memory", lambda a: peeks()),
     "init-module": ("kernel", "load a kernel module", lambda a: call("init_module", b"", 0, b"")),
     "kexec": ("kernel", "load another kernel", lambda a: call("kexec_load", 0, 0, None, 0)),
@@ -536,7 +537,7 @@ PASSED_IN = {
     "clone3": ("EINVAL", "EFAULT"),
     "setns": ("EINVAL",),
     "pivot-root": ("EINVAL", "EBUSY"),
-    "umount": ("EBUSY",),
+    "umount": ("EBUSY", "EINVAL"),
     "init-module": ("ENOEXEC", "EFAULT", "EINVAL"),
     "kexec": ("EINVAL", "EADDRNOTAVAIL"),
     "handle": ("EINVAL", "ESTALE", "EBADF"),
@@ -551,9 +552,10 @@ def listen_alone(arguments):
         "ip link set lo up",
         "ip address add 169.254.169.254/32 dev lo",
         "ip address add 172.17.0.1/32 dev lo",
-        "ip link add outside type dummy",
     ):
         subprocess.run(command.split(), check=True)
+    with open("/proc/sys/net/ipv4/ping_group_range", "w") as file:
+        file.write("0 0")
     for host, port in (("169.254.169.254", 80), ("172.17.0.1", arguments["TCP4"])):
         listener = socket.create_server((host, int(port)))
         listener.set_inheritable(True)

@@ -157,9 +157,7 @@ class Session:
             return "a server's request before initialize"
         return ""
 
-    def _refuse(
-        self, side: Side, message: Message, verdict: Refuse, policy: str, actions: list[Action]
-    ) -> None:
+    def _refuse(self, side: Side, message: Message, verdict: Refuse, policy: str, actions: list[Action]) -> None:
         actions.append(self._record("refused", side, message, policy=policy, reason=verdict.reason))
         text = f"mcpbox: {verdict.reason}" + (f" ({verdict.hint})" if verdict.hint else "")
         actions.append(Divert(f"[mcpbox] {message_name(message)} refused: {text[8:]}\n".encode()))

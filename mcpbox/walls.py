@@ -172,7 +172,13 @@ class Walls:
 
     def outside(self, name: str) -> dict[str, str]:
         """The positive control: the same attempt, without the sandbox."""
-        words = [self._python, str(self._directory / "code" / "probe.py"), "--attempt", name, json.dumps(self._arguments)]
+        words = [
+            self._python,
+            str(self._directory / "code" / "probe.py"),
+            "--attempt",
+            name,
+            json.dumps(self._arguments),
+        ]
         if name in probe.IN_NAMESPACE:
             words = [*NAMESPACES, *words, "--alone"]
         environment = {**self._environment(), VARIABLE: "1"}
@@ -252,7 +258,7 @@ class Listeners:
 
     def _answer(self) -> None:
         while True:
-            ready = select.select([self._wake, *self._sockets], [], [])[0]
+            ready: list[Any] = select.select([self._wake, *self._sockets], [], [])[0]
             if self._wake in ready:
                 return
             for found in ready:

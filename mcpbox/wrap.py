@@ -97,9 +97,7 @@ def build_spec(
     """What the profile and the command come to. Raises UsageError and ProfileError."""
     wanted = resolved.profile
     mounts = {mount.target: mount for mount in code_mounts(server.trees, home)}
-    for mount in filesystem.mounts(
-        wanted.filesystem, server.arguments, home=home, cwd=cwd, source=resolved.source
-    ):
+    for mount in filesystem.mounts(wanted.filesystem, server.arguments, home=home, cwd=cwd, source=resolved.source):
         mounts[mount.target] = mount
     uid, gid = server_user(list(mounts.values()))
     inside = _home_inside(home)

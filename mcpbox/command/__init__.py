@@ -100,8 +100,7 @@ def _unpinned(fetcher: str, rest: list[str]) -> UsageError:
     package = next((word for word in rest if not word.startswith("-")), "PACKAGE")
     install = (
         f"npm install --prefix DIR {package}, then: mcpbox wrap -- node DIR/node_modules/{package}/…"
-        if fetcher[0] in "npby"
-        and not fetcher.startswith("pipx")
+        if fetcher[0] in "npby" and not fetcher.startswith("pipx")
         else f"python3 -m venv DIR && DIR/bin/pip install {package}, then: mcpbox wrap -- DIR/bin/python -m MODULE"
     )
     return UsageError(

@@ -19,7 +19,7 @@ def run(command: Sequence[str], backend: str) -> int:
     answered = not command or _call(command, chosen)
     click.echo(f"Attacking the {chosen} sandbox from inside; each attempt is made outside of it first.\n")
     click.echo(f"{'attempt':<44}{'outside':<12}{'inside':<10}")
-    results = []
+    results: list[Result] = []
     with Walls(chosen) as walls:
         for result in walls.results():
             if not results or results[-1].category != result.category:
@@ -44,7 +44,9 @@ def _call(command: Sequence[str], backend: str) -> bool:
     try:
         answer = server.initialize()
         if not answer or "result" not in answer:
-            raise McpboxError(f"the server did not start: {(answer or {}).get('error', {}).get('message', 'no answer')}")
+            raise McpboxError(
+                f"the server did not start: {(answer or {}).get('error', {}).get('message', 'no answer')}"
+            )
         info = answer["result"].get("serverInfo", {})
         click.echo(f"{info.get('name', 'The server')} {info.get('version', '')} answers from its {backend} sandbox.")
         listed = (server.request("tools/list", {}) or {}).get("result", {}).get("tools", [])

@@ -148,9 +148,7 @@ def launch(spec: SandboxSpec, remember: Remember) -> Bubble:
         raise BackendError(f"the image {spec.image} needs an engine", "use: --backend docker")
     program, _ = find()
     with ExitStack() as stack:
-        limits = quota.acquire(
-            spec.session, memory=spec.memory, cpus=spec.cpus, pids=spec.pids, remember=remember
-        )
+        limits = quota.acquire(spec.session, memory=spec.memory, cpus=spec.cpus, pids=spec.pids, remember=remember)
         stack.callback(limits.remove)
         if limits.notice:
             sys.stderr.write(f"[mcpbox] {limits.notice}\n")

@@ -345,9 +345,7 @@ def _venv_by_name(spec: SandboxSpec) -> SandboxSpec:
         return spec
     name = os.path.basename(base)
     site = f"{venv}/lib/{name}/site-packages"
-    return replace(
-        spec, command=(name, *spec.command[1:]), environment={**spec.environment, "PYTHONPATH": site}
-    )
+    return replace(spec, command=(name, *spec.command[1:]), environment={**spec.environment, "PYTHONPATH": site})
 
 
 def _require_image(client: APIClient, image: str) -> None:

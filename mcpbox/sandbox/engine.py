@@ -99,9 +99,7 @@ def connect(endpoint: Endpoint, timeout: int = 20) -> APIClient:
     tls: Any = False
     if endpoint.certificates:
         where = endpoint.certificates
-        tls = TLSConfig(
-            client_cert=(f"{where}/cert.pem", f"{where}/key.pem"), ca_cert=f"{where}/ca.pem", verify=True
-        )
+        tls = TLSConfig(client_cert=(f"{where}/cert.pem", f"{where}/key.pem"), ca_cert=f"{where}/ca.pem", verify=True)
     return APIClient(base_url=endpoint.url, version=API_VERSION, timeout=timeout, tls=tls)
 
 

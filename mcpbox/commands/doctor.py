@@ -1,0 +1,82 @@
+"""``mcpbox doctor``: what this machine can enforce, and how to mend what it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from mcpbox import __version__, paths, sandbox
+from mcpbox.errors import McpboxError
+from mcpbox.sandbox.base import Finding
+
+COLOURS = {"ok": "green", "degraded": "yellow", "missing": "red"}
+
+
+def run(as_json: bool) -> int:
+    """0 if at least one backend can start a sandbox, 1 otherwise."""
+    sections = {"machine": [_system(), _directories(), _keyring()]}
+    for name in sandbox.BACKENDS:
+        try:
+            sections[name] = sandbox.load(name).check()
+        except Exception as error:
+            # A check that cannot run is a failure, and must not hide what the others found.
+            sections[name] = [Finding(name, "missing", f"cannot be checked: {error}", "see the error")]
+    usable = [name for name in sandbox.BACKENDS if all(found.status != "missing" for found in _needed(sections[name]))]
+    if as_json:
+        rows = [{"section": section, **asdict(found)} for section, found_ in sections.items() for found in found_]
+        click.echo(json.dumps({"usable": usable, "findings": rows}, indent=2))
+        return 0 if usable else 1
+    for section, findings in sections.items():
+        click.secho(section, bold=True)
+        for found in findings:
+            status = click.style(f"{found.status:<10}", fg=COLOURS[found.status])
+            click.echo(f"  {status}{found.subject:<22}{found.detail}")
+            if found.remedy and found.status != "ok":
+                click.echo(f"{'':<12}{'':<22}{found.remedy}")
+    click.echo(
+        f"\nservers can be sandboxed with: {', '.join(usable)}" if usable else "\nno server can be sandboxed here"
+    )
+    return 0 if usable else 1
+
+
+def _needed(findings: list[Finding]) -> list[Finding]:
+    """Without an image for one kind of server, an engine still serves the others."""
+    return [found for found in findings if not found.subject.startswith("image for")]
+
+
+def _system() -> Finding:
+    detail = f"mcpbox {__version__}, Python {platform.python_version()}, {platform.system()} {platform.release()}"
+    if sys.platform == "win32":
+        return Finding("system", "missing", detail, "run mcpbox in WSL 2")
+    if os.geteuid() == 0:
+        return Finding("system", "degraded", f"{detail}, as root", "run mcpbox as an ordinary user; servers are anyway")
+    return Finding("system", "ok", detail)
+
+
+def _directories() -> Finding:
+    try:
+        runtime, state = paths.runtime_dir(), paths.private_dir(paths.state_dir())
+    except (McpboxError, OSError) as error:
+        return Finding("directories", "missing", str(error), getattr(error, "hint", ""))
+    return Finding("directories", "ok", f"{runtime}, {state}")
+
+
+def _keyring() -> Finding:
+    bus = Path(f"/run/user/{os.getuid()}/bus")
+    if sys.platform == "linux" and not os.environ.get("DBUS_SESSION_BUS_ADDRESS") and not bus.exists():
+        return Finding("keyring", "degraded", "no session bus, so no Secret Service", "log in to a desktop session")
+    import keyring
+
+    backend = keyring.get_keyring()
+    name = f"{type(backend).__module__}.{type(backend).__qualname__}"
+    if backend.priority < 1 or name.startswith(("keyring.backends.null", "keyring.backends.fail", "keyrings.alt")):
+        return Finding(
+            "keyring", "degraded", f"{name} does not protect secrets", "install a Secret Service (gnome-keyring)"
+        )
+    return Finding("keyring", "ok", name)
