@@ -42,7 +42,8 @@ def mounts(table: Filesystem, arguments: Sequence[str], *, home: Path, cwd: Path
     found: dict[str, Mount] = {}
 
     def add(path: str, key: str, *, write: bool, unsafe: bool) -> None:
-        written = os.path.normpath(os.path.join(cwd, path))
+        expanded = str(home / path[2:]) if path.startswith("~/") else path
+        written = os.path.normpath(os.path.join(cwd, expanded))
         resolved = os.path.realpath(written)
         try:
             mode = os.stat(resolved).st_mode
@@ -60,8 +61,7 @@ def mounts(table: Filesystem, arguments: Sequence[str], *, home: Path, cwd: Path
     for key, write in (("read", False), ("write", True)):
         for item in getattr(table, key):
             path = item.path if isinstance(item, Unsafe) else item
-            expanded = str(home / path[2:]) if path.startswith("~/") else path
-            add(expanded, f"filesystem.{key}", write=write, unsafe=isinstance(item, Unsafe) and item.unsafe)
+            add(path, f"filesystem.{key}", write=write, unsafe=isinstance(item, Unsafe) and item.unsafe)
     if table.arguments != "none":
         for argument in arguments:
             for value in {argument, argument.partition("=")[2]}:
@@ -72,14 +72,14 @@ def mounts(table: Filesystem, arguments: Sequence[str], *, home: Path, cwd: Path
 
 def exposure(path: str, home: Path, *, unsafe: bool = False) -> str:
     """Why ``path`` must not be shown to a server; "" if it may. ``unsafe`` leaves only what no profile can allow."""
+    if path == "/" and not unsafe:
+        return "it is the whole file system"
     for own in (paths.config_dir(), paths.data_dir(), paths.state_dir()):
         if _overlap(path, str(own)):
             return "it holds mcpbox's own files"
     if unsafe:
         return ""
     homes = {str(home), os.path.realpath(home)}
-    if path == "/":
-        return "it is the whole file system"
     for directory in homes:
         if _within(directory, path):
             return "it holds the whole home directory"

@@ -37,7 +37,8 @@ NUMBERS = {
 }  # fmt: skip
 TIOCSTI = 0x5412
 SECONDS = 12
-LISTENERS = []
+DNS_QUERY = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03com\x00\x00\x01\x00\x01"
+LISTENERS: list = []
 
 
 class Blocked(Exception):
@@ -455,8 +456,6 @@ NO_CONTROL = {
     "hardlink": "depends on fs.protected_hardlinks",
     "setuid": "depends on the programs installed",
 }
-
-DNS_QUERY = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03com\x00\x00\x01\x00\x01"
 
 
 def listed(path):

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -269,18 +269,27 @@ def _explain(text: str, data: dict[str, Any], source: str) -> ProfileError:
     place = found[1] if (found := _PLACE.search(text)) else ""
     what = _PLACE.sub("", text)
     if unknown := _UNKNOWN.search(what):
-        table: Any = Profile
-        for step in filter(None, place.split(".")):
-            table = {field.name: field.type for field in msgspec.structs.fields(table)}.get(step.split("[")[0], Unsafe)
+        table = _type_of(place)
         fields = [field.name for field in msgspec.structs.fields(table if isinstance(table, type) else Unsafe)]
         near = difflib.get_close_matches(unknown[1], fields, 1)
         key = ".".join(filter(None, (place, unknown[1])))
         hint = f"did you mean {near[0]}?" if near else f"known are: {', '.join(fields)}"
         return ProfileError(f"{source}: {key}: unknown key", hint)
+    what = what.removeprefix("Expected ")
+    if what.startswith("Invalid enum value"):
+        what = " or ".join(map(_toml, get_args(_type_of(place))))
     value: Any = data
     for step in re.findall(r"[^.\[\]]+", place.replace("[...]", "")):
         value = value.get(step) if isinstance(value, dict) else value
     return ProfileError(f"{source}: {place} = {_toml(value)}: not accepted", f"accepted: {what}")
+
+
+def _type_of(place: str) -> Any:
+    """The type that a key such as "sandbox.backend" has in ``Profile``; the only table within a list is ``Unsafe``."""
+    found: Any = Profile
+    for step in filter(None, place.split(".")):
+        found = {field.name: field.type for field in msgspec.structs.fields(found)}.get(step.split("[")[0], Unsafe)
+    return found
 
 
 def _keys(data: dict[str, Any], prefix: str = "") -> Iterable[str]:

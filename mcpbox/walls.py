@@ -60,10 +60,17 @@ class Result:
 class Server:
     """A stdio MCP server under ``mcpbox wrap`` and the simplest of hosts: one request at a time."""
 
-    def __init__(self, words: Sequence[str], environment: dict[str, str], *, user: int | None = None) -> None:
+    def __init__(
+        self,
+        words: Sequence[str],
+        environment: dict[str, str],
+        *,
+        user: int | None = None,
+        groups: Sequence[int] = (),
+    ) -> None:
         self._process = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
-            user=user, group=user, extra_groups=None if user is None else [],
+            user=user, group=user, extra_groups=None if user is None else list(groups),
         )  # fmt: skip
         self._held = b""
         self._id = 0
@@ -113,11 +120,13 @@ class Server:
 class Walls:
     """Decoys and listeners outside, the probe inside one backend. A context manager."""
 
-    def __init__(self, backend: str, *, wrapped_as: int | None = None, wrap: Sequence[str] = ()) -> None:
-        """``wrapped_as`` runs mcpbox as another user; ``wrap`` is the command that runs it, this one by default."""
+    def __init__(
+        self, backend: str, *, wrapped_as: int | None = None, groups: Sequence[int] = (), config: str = ""
+    ) -> None:
+        """As root, ``wrapped_as`` and ``groups`` run mcpbox as another user; ``config`` is a config.toml to use."""
         self._backend = backend
-        self._wrapped_as = wrapped_as
-        self._wrap = tuple(wrap) or (sys.executable, "-m", "mcpbox")
+        self._wrapped_as, self._groups = wrapped_as, groups
+        self._config = config
         self._user = wrapped_as if wrapped_as is not None else (65534 if os.geteuid() == 0 else None)
         self._python = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
         self._server: Server | None = None
@@ -133,7 +142,9 @@ class Walls:
         (read / "file").write_text("decoy")
         code = self._make("code")
         shutil.copy(probe.__file__, code / "probe.py")
-        self._profile = code / "profile.toml"
+        settings = self._make("config/mcpbox")
+        (settings / "config.toml").write_text(self._config or self._own_config())
+        self._profile = settings / "profile.toml"
         self._profile.write_text(PROFILE.format(read=read, write=self._writable))
         for path in (self._directory, *self._directory.rglob("*")):
             path.chmod(path.stat().st_mode | 0o444)
@@ -142,7 +153,7 @@ class Walls:
         self._listeners = Listeners(self._directory / "dbus")
         decoy = {**self._environment(), VARIABLE: "1"}
         self._decoy = subprocess.Popen(["sleep", "3600"], env=decoy, **self._as_user())
-        self._arguments = {
+        self.arguments = {
             **BOUNDS,
             **self._listeners.arguments,
             "SSH_KEY": str(self._home / ".ssh" / "id_ed25519"),
@@ -177,7 +188,7 @@ class Walls:
             str(self._directory / "code" / "probe.py"),
             "--attempt",
             name,
-            json.dumps(self._arguments),
+            json.dumps(self.arguments),
         ]
         if name in probe.IN_NAMESPACE:
             words = [*NAMESPACES, *words, "--alone"]
@@ -188,10 +199,10 @@ class Walls:
         except ValueError:
             return {"outcome": "unavailable", "detail": done.stderr.decode(errors="replace")[-300:]}
 
-    def inside(self, name: str) -> dict[str, str]:
-        """The attempt in the sandbox; a sandbox that it brought down is started anew for the next."""
+    def inside(self, name: str, **changed: Any) -> dict[str, str]:
+        """The attempt in the sandbox, some of its arguments changed; a sandbox it brought down is started anew."""
         server = self._server or self._start()
-        arguments = {"name": "attempt", "arguments": {"name": name, "arguments": self._arguments}}
+        arguments = {"name": "attempt", "arguments": {"name": name, "arguments": {**self.arguments, **changed}}}
         answer = server.request("tools/call", arguments)
         if answer and "result" in answer:
             return dict(answer["result"]["structuredContent"])
@@ -203,7 +214,8 @@ class Walls:
         command = [self._python, str(self._directory / "code" / "probe.py")]
         options = ["wrap", "--backend", self._backend, "--profile", str(self._profile), "--name", "probe"]
         environment = {**self._environment(), VARIABLE: "1"}
-        server = Server([*self._wrap, *options, "--", *command], environment, user=self._wrapped_as)
+        words = [sys.executable, "-m", "mcpbox", *options, "--", *command]
+        server = Server(words, environment, user=self._wrapped_as, groups=self._groups)
         answer = server.initialize()
         if not answer or "result" not in answer:
             server.close()
@@ -212,12 +224,17 @@ class Walls:
         self._server = server
         return server
 
-    def _environment(self) -> dict[str, str]:
-        """The caller's environment with the decoys' home, in which mcpbox finds its configuration all the same."""
-        from mcpbox import paths
+    @staticmethod
+    def _own_config() -> str:
+        from mcpbox import config
 
-        kept = {name: os.environ[name] for name in ("PATH", "DOCKER_HOST", "XDG_CONFIG_HOME") if name in os.environ}
-        return {"XDG_CONFIG_HOME": str(paths.config_dir().parent), **kept, "HOME": str(self._home), "LANG": "C.UTF-8"}
+        return config.file().read_text(encoding="utf-8") if config.file().exists() else ""
+
+    def _environment(self) -> dict[str, str]:
+        """The decoys' home directory and configuration; of the caller's environment only what leads to an engine."""
+        kept = {name: os.environ[name] for name in ("PATH", "DOCKER_HOST") if name in os.environ}
+        settings = str(self._directory / "config")
+        return {**kept, "HOME": str(self._home), "XDG_CONFIG_HOME": settings, "LANG": "C.UTF-8"}
 
     def _as_user(self) -> dict[str, Any]:
         if self._user is None or os.geteuid() != 0:
@@ -244,7 +261,7 @@ class Listeners:
         path.chmod(0o666)
         for listener in (abstract, bus):
             listener.listen()
-        self._sockets = [tcp4, tcp6, abstract, bus, self._udp]
+        self._sockets: list[Any] = [tcp4, tcp6, abstract, bus, self._udp]
         self.arguments = {
             "TCP4": tcp4.getsockname()[1],
             "TCP6": tcp6.getsockname()[1],
@@ -258,7 +275,7 @@ class Listeners:
 
     def _answer(self) -> None:
         while True:
-            ready: list[Any] = select.select([self._wake, *self._sockets], [], [])[0]
+            ready: list[Any] = select.select((self._wake, *self._sockets), (), ())[0]
             if self._wake in ready:
                 return
             for found in ready:

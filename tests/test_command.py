@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcpbox import command
+from mcpbox.command import Command
+from mcpbox.errors import McpboxError, UsageError
+
+
+def resolve(*argv: str, home: Path, path: str = "/usr/bin:/bin", cwd: Path | None = None) -> Command:
+    return command.resolve(argv, path=path, cwd=str(cwd or home), home=str(home))
+
+
+def executable(path: Path, text: str = "\x7fELF") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def package(root: Path, name: str, script: str = "dist/index.js") -> Path:
+    directory = root / "node_modules" / name
+    (directory / script).parent.mkdir(parents=True)
+    (directory / script).write_text("")
+    (directory / "package.json").write_text(json.dumps({"name": name}))
+    return directory / script
+
+
+@pytest.mark.parametrize(
+    ("argv", "reason"),
+    [
+        ((), "no command"),
+        (("",), "no command"),
+        (("npx", "-y", "pkg"), "does not pin packages yet"),
+        (("npm", "exec", "pkg"), "does not pin"),
+        (("/usr/bin/uvx", "pkg"), "does not pin"),
+        (("uv", "tool", "run", "pkg"), "does not pin"),
+        (("pipx", "run", "pkg"), "does not pin"),
+        (("bash", "-c", "a && b"), "more than one plain command"),
+        (("sh", "-c", "echo $HOME"), "more than one plain command"),
+        (("cmd", "/c", "npx"), "Windows"),
+        (("mcpbox", "wrap", "--", "x"), "already wrapped"),
+        (("no-such-program",), "not found in PATH (/usr/bin:/bin)"),
+        (("/no/such/program",), "no such program"),
+        (("python3", "/no/such.py"), "no such file"),
+        (("docker", "run", "-v", "/:/host", "image"), "-v: not passed on"),
+        (("docker", "run", "--privileged", "image"), "--privileged: not passed on"),
+        (("docker", "run", "--network=host", "image"), "--network: not passed on"),
+        (("docker", "run", "-e", "TOKEN", "image"), "environment is not passed on"),
+        (("docker", "run", "-i"), "without an image"),
+        (("x\0y",), "NUL"),
+    ],
+)
+def test_what_cannot_be_run_says_why(argv: tuple[str, ...], reason: str, home: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve(*argv, home=home)
+    assert reason in caught.value.message
+
+
+@given(st.lists(st.text(), max_size=4))
+def test_any_words_resolve_or_raise_an_expected_error(argv: list[str]) -> None:
+    try:
+        command.resolve(argv, path="/nowhere", cwd="/", home="/home/x")
+    except McpboxError:
+        pass
+
+
+def test_a_published_package_is_known_by_its_name(home: Path) -> None:
+    script = package(home / "lib", "@scope/server")
+    found = resolve("node", str(script), "--flag", home=home)
+    assert found.identities == ("npm:@scope/server",)
+    assert found.trees == (str(home / "lib" / "node_modules"),)
+    assert found.arguments == ("--flag",) and found.interpreter == "node"
+
+
+def test_a_package_that_lies_about_its_name_is_nobody(home: Path) -> None:
+    script = package(home / "lib", "server")
+    (script.parents[1] / "package.json").write_text('{"name": "@scope/server"}')
+    assert resolve("node", str(script), home=home).identities == ()
+
+
+def test_a_project_of_ones_own_claims_no_name(home: Path) -> None:
+    project = home / "project"
+    (project / "build").mkdir(parents=True)
+    (project / "build" / "index.js").write_text("")
+    (project / "package.json").write_text('{"name": "@scope/server"}')
+    found = resolve("node", "--require", "x.js", "build/index.js", home=home, cwd=project)
+    assert found.identities == () and found.trees == (str(project),)
+    assert found.argv[3] == str(project / "build" / "index.js")
+
+
+def test_hoisted_and_linked_dependencies_come_along(home: Path) -> None:
+    workspace = home / "work" / "packages" / "server"
+    workspace.mkdir(parents=True)
+    (workspace / "index.js").write_text("")
+    (workspace / "package.json").write_text("{}")
+    linked = home / "elsewhere"
+    linked.mkdir()
+    (linked / "package.json").write_text("{}")
+    (home / "work" / "node_modules").mkdir()
+    (workspace / "node_modules").mkdir()
+    (workspace / "node_modules" / "linked").symlink_to(linked)
+    trees = resolve("node", str(workspace / "index.js"), home=home).trees
+    assert set(trees) == {str(workspace), str(home / "work" / "node_modules"), str(linked)}
+
+
+def test_a_script_in_the_home_directory_is_mounted_alone(home: Path) -> None:
+    (home / "server.py").write_text("")
+    (home / "package.json").write_text("{}")
+    (home / "server.js").write_text("")
+    assert resolve("python3", str(home / "server.py"), home=home).trees == (str(home / "server.py"),)
+    assert resolve("node", str(home / "server.js"), home=home).trees == (str(home / "server.js"),)
+
+
+def test_a_shebang_leads_to_the_interpreter(home: Path) -> None:
+    script = executable(home / "bin" / "server", "#!/usr/bin/env -S node --no-warnings\n")
+    found = resolve(str(script), "arg", home=home)
+    assert found.interpreter == "node" and found.argv[1:] == ("--no-warnings", str(script), "arg")
+
+
+def test_a_version_managers_node_brings_its_own_prefix_only(home: Path) -> None:
+    node = executable(home / ".nvm" / "versions" / "node" / "v22" / "bin" / "node")
+    (node.parents[1] / "lib").mkdir()
+    (home / ".nvm" / "current").symlink_to(node.parents[1])
+    script = package(home / "lib", "server")
+    found = resolve("node", str(script), home=home, path=str(home / ".nvm" / "current" / "bin"))
+    assert str(node.parents[1]) in found.trees
+    assert str(home / ".nvm") not in found.trees
+
+
+def test_a_program_in_local_bin_does_not_bring_local_along(home: Path) -> None:
+    program = executable(home / ".local" / "bin" / "server")
+    (home / ".local" / "lib").mkdir()
+    assert resolve("server", home=home, path=str(program.parent)).trees == (str(program),)
+
+
+def test_a_shim_is_followed_by_asking_its_manager(home: Path) -> None:
+    real = executable(home / ".pyenv" / "versions" / "3.12" / "bin" / "python3.12")
+    (real.parents[1] / "lib").mkdir()
+    executable(home / ".pyenv" / "bin" / "pyenv", f"#!/bin/sh\necho {real}\n")
+    executable(home / ".pyenv" / "shims" / "python3", "#!/usr/bin/env bash\nexec pyenv exec\n")
+    (home / "code").mkdir()
+    (home / "code" / "s.py").write_text("")
+    found = resolve("python3", "code/s.py", home=home, path=f"{home}/.pyenv/shims:/usr/bin:/bin")
+    assert found.argv[0] == str(real) and str(real.parents[1]) in found.trees
+
+
+def test_a_virtual_environment_names_the_distribution(home: Path) -> None:
+    venv = home / "venv"
+    site = venv / "lib" / "python3.11" / "site-packages"
+    info = site / "MCP_Server.Time-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "RECORD").write_text("mcp_server_time/__init__.py,,\n../../../bin/mcp-server-time,,\n")
+    (venv / "bin").mkdir()
+    (venv / "bin" / "python").symlink_to("/usr/bin/python3")
+    (venv / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    (home / "editable").mkdir()
+    (site / "x.pth").write_text(f"{home}/editable\nimport os\n")
+    script = executable(venv / "bin" / "mcp-server-time", f"#!{venv}/bin/python\n")
+    for argv in ((f"{venv}/bin/python", "-u", "-m", "mcp_server_time", "--zone=UTC"), (str(script), "--zone=UTC")):
+        found = resolve(*argv, home=home)
+        assert found.identities == ("pypi:mcp-server-time",), argv
+        assert found.arguments == ("--zone=UTC",)
+        assert set(found.trees) == {str(venv), str(home / "editable")}
+        assert found.environment["VIRTUAL_ENV"] == str(venv)
+
+
+@pytest.mark.parametrize("argv", [("env", "A=1", "/usr/bin/env"), ("env", "-S", "A=1 /usr/bin/env")])
+def test_env_becomes_environment(argv: tuple[str, ...], home: Path) -> None:
+    real = os.path.realpath("/usr/bin/true")
+    found = resolve(*argv[:-1], argv[-1].replace("/usr/bin/env", real), home=home)
+    assert found.environment == {"A": "1"} and found.argv == (real,)
+
+
+def test_a_line_in_one_word_is_split(home: Path) -> None:
+    assert resolve("/usr/bin/true a 'b c'", home=home).argv[1:] == ("a", "b c")
+    assert resolve("bash", "-lc", "/usr/bin/true a", home=home).argv[1:] == ("a",)
+
+
+def test_docker_run_keeps_the_image_and_its_arguments(home: Path) -> None:
+    found = resolve("docker", "run", "-i", "--rm", "-e", "A=b=c", "--name=x", "ghcr.io/a/b:1", "stdio", home=home)
+    assert found.image == "ghcr.io/a/b:1" and found.argv == ("stdio",) and found.environment == {"A": "b=c"}

@@ -1,0 +1,93 @@
+"""The structure that the design promises: who imports whom, what is pure, what the start path may cost."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import mcpbox
+
+PACKAGE = Path(mcpbox.__file__).parent
+MODULES = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in PACKAGE.rglob("*.py")
+}
+PURE = ("mcpbox.jsonrpc", "mcpbox.session", "mcpbox.sandbox.base", "mcpbox.command.model", "mcpbox.errors")
+IMPURE = {
+    "os",
+    "socket",
+    "subprocess",
+    "time",
+    "select",
+    "threading",
+    "pathlib",
+    "docker",
+    "psutil",
+    "keyring",
+    "click",
+}
+#: What may be imported before the server is started, from outside the standard library.
+START_PATH = {"click", "msgspec", "platformdirs", "typing_extensions"}
+
+
+def imports(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
+    tree = ast.parse(path.read_text())
+    for node in tree.body if top_level_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize(
+    "module", sorted(name for name in MODULES if name in PURE or name.startswith("mcpbox.policy."))
+)
+def test_the_pure_middle_imports_nothing_that_does_io(module: str) -> None:
+    assert not {name.partition(".")[0] for name in imports(MODULES[module])} & IMPURE
+
+
+def test_imports_make_no_cycle() -> None:
+    edges = {
+        name: {found for found in imports(path, top_level_only=True) if found in MODULES and found != name}
+        for name, path in MODULES.items()
+    }
+    while leaves := {name for name, needs in edges.items() if not needs & edges.keys()}:
+        for name in leaves:
+            del edges[name]
+    # What is left are packages that their own modules import from, which Python allows.
+    assert {name for name in edges if not any(other.startswith(f"{name}.") for other in MODULES)} == set()
+
+
+def test_policies_and_commands_do_not_import_each_other() -> None:
+    for package in ("policy", "commands"):
+        siblings = {name for name in MODULES if name.startswith(f"mcpbox.{package}.")} - {f"mcpbox.{package}.base"}
+        for name in siblings:
+            assert not set(imports(MODULES[name])) & (siblings - {name}), name
+
+
+def test_modules_are_short() -> None:
+    long = {name: count for name, path in MODULES.items() if (count := len(path.read_text().splitlines())) > 420}
+    # The probe is a catalogue: one table and a small function for each of its rows.
+    assert set(long) <= {"mcpbox.probe"}
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"import sys; before = set(sys.modules); {statement}; print(*(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_the_start_path_imports_what_it_needs_and_no_more() -> None:
+    loaded = loaded_by(
+        "import mcpbox.cli, mcpbox.wrap, mcpbox.sandbox.bubblewrap, mcpbox.paths; mcpbox.paths.config_dir()"
+    )
+    outside = {name.partition(".")[0] for name in loaded} - set(sys.stdlib_module_names) - {"mcpbox"}
+    assert {name for name in outside if not name.startswith("_")} <= START_PATH
+    assert not loaded & {"asyncio", "docker", "psutil", "keyring", "http.client", "logging", "unittest", "ssl", "email"}
+    assert len(loaded) <= 260

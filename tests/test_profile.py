@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcpbox import config, paths, profile
+from mcpbox.errors import ProfileError
+from mcpbox.profile import Size, parse, parse_size
+
+HEAD = 'version = 1\nname = "test"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("", "version: missing", "version = 1"),
+        ("version = 2\n", "version = 2: not accepted", "1"),
+        ("version = 1\nversion = 1\n", "not TOML", ""),
+        ("version = 1\n", 'name = "": not accepted', "lower-case"),
+        ('version = 1\nname = "A B"\n', 'name = "A B"', "lower-case"),
+        (HEAD + "[sandbox]\nmemroy = 1\n", "sandbox.memroy: unknown key", "did you mean memory?"),
+        (HEAD + "[sandbx]\n", "sandbx: unknown key", "did you mean sandbox?"),
+        (HEAD + '[sandbox]\nmemory = "512MB"\n', 'sandbox.memory = "512MB"', "512MiB"),
+        (HEAD + "[sandbox]\nmemory = 512\n", "sandbox.memory = 512", "512MiB"),
+        (HEAD + '[sandbox]\nmemory = "1MiB"\n', 'sandbox.memory = "1MiB"', "at least 16MiB"),
+        (HEAD + "[sandbox]\npids = 0\n", "sandbox.pids = 0", ">= 8"),
+        (HEAD + "[sandbox]\ncpus = 0\n", "sandbox.cpus = 0", "> 0"),
+        (HEAD + '[sandbox]\nbackend = "podman"\n', 'sandbox.backend = "podman"', '"docker" or "bubblewrap"'),
+        (HEAD + '[filesystem]\nread = ["projects"]\n', 'filesystem.read = "projects"', "absolute"),
+        (HEAD + '[filesystem]\nread = ["/a\\u0000b"]\n', "filesystem.read", "absolute"),
+        (HEAD + '[filesystem]\nread = [{path = "/a", unsave = true}]\n', "unsave: unknown key", "unsafe"),
+        (HEAD + '[environment]\nLD_PRELOAD = "/x"\n', "environment.LD_PRELOAD", "neither loads code"),
+        (HEAD + '[environment]\nPATH = "/x"\n', "environment.PATH", "neither loads code"),
+        (HEAD + '[environment]\n"A-B" = "/x"\n', "environment.A-B", "letters"),
+        (HEAD + '[secrets]\nTOKEN = "keyring:github/TOKEN"\n', "secrets.TOKEN", "keyring:test/NAME"),
+        (HEAD + '[secrets]\nTOKEN = "hunter2"\n', "secrets.TOKEN", "keyring:test/NAME"),
+        (HEAD + '[messages]\nsampling = "ask"\n', 'messages.sampling = "ask"', '"deny" or "allow"'),
+        ('version = 1\nname = "t"\nmatches = ["npm:@a/*"]\n', 'matches = "npm:@a/*"', "never a pattern"),
+        ('version = 1\nname = "t"\nmatches = ["pypi:A_b"]\n', "matches", "PEP 503"),
+    ],
+)
+def test_wrong_profiles_are_refused_with_the_key_and_the_form(text: str, message: str, hint: str) -> None:
+    with pytest.raises(ProfileError) as caught:
+        parse(text, "/some/file.toml")
+    assert "/some/file.toml" in caught.value.message
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+@given(st.text())
+def test_any_text_is_a_profile_or_a_profile_error(text: str) -> None:
+    for candidate in (text, HEAD + text):
+        try:
+            parse(candidate, "f")
+        except ProfileError:
+            pass
+
+
+@given(st.integers(0, 10**9), st.sampled_from(sorted(profile.UNITS)))
+def test_sizes_round_trip(number: int, unit: str) -> None:
+    size = parse_size(f"{number}{unit}")
+    assert size == number * profile.UNITS[unit]
+    assert parse_size(str(size)) == size
+
+
+def test_the_defaults_allow_nothing() -> None:
+    resolved = profile.resolve(None, ())
+    assert resolved.profile.filesystem == profile.Filesystem()
+    assert not (resolved.profile.network.allow or resolved.profile.secrets or resolved.profile.environment)
+    assert resolved.profile.messages.sampling == "deny"
+    profile.require_enforceable(resolved)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[network]\nallow = ["example.com"]\n',
+        '[secrets]\nTOKEN = "keyring:test/TOKEN"\n',
+        '[tools]\nnew = "block"\n',
+        '[tools]\nchanged = "block"\n',
+        '[messages]\ninjection = "annotate"\n',
+        "[messages]\nredact_secrets = true\n",
+    ],
+)
+def test_what_cannot_be_enforced_yet_does_not_launch(text: str) -> None:
+    with pytest.raises(ProfileError, match="this version of mcpbox cannot"):
+        profile.require_enforceable(parse(HEAD + text, "f"))
+
+
+@pytest.mark.parametrize("path", sorted(paths.builtin_profiles().glob("*.toml")), ids=lambda path: path.stem)
+def test_built_in_profiles_are_valid_and_named_after_their_file(path: Path) -> None:
+    resolved = profile.load(path)
+    profile.require_enforceable(resolved)
+    assert resolved.profile.name == path.stem and resolved.profile.description and resolved.profile.matches
+
+
+def user_profile(name: str, matches: str) -> Path:
+    directory = paths.user_profiles()
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{name}.toml"
+    path.write_text(f'version = 1\nname = "{name}"\nmatches = ["{matches}"]\n')
+    return path
+
+
+def test_a_package_finds_its_profile_by_exact_name() -> None:
+    found = profile.match(["npm:@modelcontextprotocol/server-filesystem"])
+    assert found and found.stem == "filesystem"
+    assert profile.match(["npm:@modelcontextprotocol/server-file"]) is None
+    assert profile.match(["npm:server-filesystem"]) is None
+
+
+def test_a_users_profile_comes_before_a_built_in_one() -> None:
+    mine = user_profile("mine", "npm:@modelcontextprotocol/server-filesystem")
+    assert profile.match(["npm:@modelcontextprotocol/server-filesystem"]) == mine
+
+
+def test_two_profiles_for_one_package_are_an_error() -> None:
+    user_profile("one", "npm:a")
+    user_profile("two", "npm:a")
+    with pytest.raises(ProfileError, match="names the same package"):
+        profile.match(["npm:a"])
+
+
+def test_an_unknown_name_lists_near_ones() -> None:
+    with pytest.raises(ProfileError) as caught:
+        profile.find("filesytem")
+    assert "filesystem" in caught.value.hint
+
+
+def test_sizes_print_as_they_are_written() -> None:
+    assert str(Size(512 << 20)) == "512MiB" and str(Size(1000)) == "1000B"
+
+
+@pytest.mark.parametrize(
+    "text", ["[docker]\nimage = 1\n", "[docker.images]\nnode = 5\n", 'x = "', "[docker.images]\nnode = '--rm x'\n"]
+)
+def test_wrong_configuration_names_the_file(text: str) -> None:
+    config.file().write_text(text)
+    with pytest.raises(ProfileError, match=r"config\.toml"):
+        config.load()
+
+
+def test_setting_images_keeps_the_users_comments() -> None:
+    config.file().write_text('# mine\n[docker.images]\nnode = "a:1" # why\n')
+    config.set_images("mcpbox/base:latest")
+    assert config.load().docker.images == config.Images(*["mcpbox/base:latest"] * 3)
+    assert "# mine" in config.file().read_text()
