@@ -242,9 +242,12 @@ def peeks():
     return "read a process's memory"
 
 
-def new_namespace(flag):
-    call("unshare", flag)
-    return "made a namespace"
+def unshares(flag):
+    def new_namespace(_):
+        call("unshare", flag)
+        return "made a namespace"
+
+    return new_namespace
 
 
 def clones(flags):
@@ -369,7 +372,7 @@ ATTEMPTS = {
     "vsock": ("network", "open a socket to the hypervisor", lambda a: gets(40, socket.SOCK_STREAM)),
     "alg-socket": ("network", "open a kernel crypto socket", lambda a: gets(38, socket.SOCK_SEQPACKET)),
     **{
-        f"unshare-{kind}": ("kernel", f"make a {kind} namespace", lambda a, flag=flag: new_namespace(flag))
+        f"unshare-{kind}": ("kernel", f"make a {kind} namespace", unshares(flag))
         for kind, flag in NEW.items()
     },
     "clone-newuser": ("kernel", "clone into a user namespace", lambda a: clones(NEW["user"])),
