@@ -1,178 +1,94 @@
-"""The command line: it parses options and catches errors; what a verb does is in ``commands`` and ``wrap``.
+"""The entry point: it runs a verb, catches what it raises and exits with its code.
 
-Each verb is imported when it is called: hosts start ``wrap`` at every session.
+Hosts start ``wrap`` at every session, so its plain form is read here, without click, which takes longer to import than
+the rest of mcpbox. Anything else, and every wrong word, is click's: see ``options``.
 """
 
 from __future__ import annotations
 
+import gc
 import sys
+from collections.abc import Sequence
 
-import click
-
-from mcpbox import __version__
 from mcpbox.errors import McpboxError
 
-BACKENDS = click.Choice(["auto", "docker", "bubblewrap"])
-WORDS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+WRAP_OPTIONS = ("--profile", "--backend", "--name", "--host")
 
 
-@click.group()
-@click.version_option(__version__, prog_name="mcpbox")
-def cli() -> None:
-    """Run MCP servers in a locked-down container."""
-
-
-@cli.command(context_settings=WORDS)
-@click.option("--profile", metavar="NAME|FILE", help="What the server may do. Default: the profile of its package.")
-@click.option("--backend", type=BACKENDS, help="Default: what the profile says, which is auto.")
-@click.option("--name", help="What to call the server in logs and ps.")
-@click.option("--host", default="", help="The application that starts the server, such as cursor.")
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def wrap(profile: str | None, backend: str | None, name: str | None, host: str, command: tuple[str, ...]) -> int:
-    """Run the server COMMAND in a sandbox, speaking MCP on standard input and output."""
-    from mcpbox import wrap as wrapping
-
-    return wrapping.run(command, profile_name=profile, backend=backend, name=name, host=host)
-
-
-@cli.command("try", context_settings=WORDS)
-@click.option("--backend", type=BACKENDS, default="auto", show_default=True)
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def try_(backend: str, command: tuple[str, ...]) -> int:
-    """Start the server COMMAND, call it, then attack the sandbox from inside and show what was blocked."""
-    from mcpbox.commands import try_ as verb
-
-    return verb.run(command, backend)
-
-
-@cli.command()
-@json_option
-def doctor(as_json: bool) -> int:
-    """Show what this machine can enforce, and how to mend what it cannot."""
-    from mcpbox.commands import doctor as verb
-
-    return verb.run(as_json)
-
-
-@cli.command()
-@json_option
-def ps(as_json: bool) -> int:
-    """List the running sandboxes and what they use."""
-    from mcpbox.commands import ps as verb
-
-    return verb.run(as_json)
-
-
-@cli.command()
-@click.argument("servers", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Stop every one.")
-def stop(servers: tuple[str, ...], everything: bool) -> int:
-    """Stop running sandboxes, by name or by session."""
-    from mcpbox.commands import stop as verb
-
-    return verb.run(servers, everything)
-
-
-@cli.group()
-def profile() -> None:
-    """Show, check and write profiles."""
-
-
-@profile.command("list")
-@json_option
-def profile_list(as_json: bool) -> int:
-    """List the built-in profiles and your own."""
-    from mcpbox.commands import profile as verb
-
-    return verb.list_(as_json)
-
-
-@profile.command("show")
-@click.argument("name")
-@json_option
-def profile_show(name: str, as_json: bool) -> int:
-    """Print a profile in full, with where each value comes from."""
-    from mcpbox.commands import profile as verb
-
-    return verb.show(name, as_json)
-
-
-@profile.command("check")
-@click.argument("names", nargs=-1)
-def profile_check(names: tuple[str, ...]) -> int:
-    """Check profiles, all of them if none is named."""
-    from mcpbox.commands import profile as verb
-
-    return verb.check(names)
-
-
-@profile.command("new")
-@click.argument("name")
-def profile_new(name: str) -> int:
-    """Write a profile that allows nothing, to be edited."""
-    from mcpbox.commands import profile as verb
-
-    return verb.new(name)
-
-
-@cli.group()
-def image() -> None:
-    """Base images for the Docker backend."""
-
-
-@image.command("build")
-@click.option("--tag", default="mcpbox/base:latest", show_default=True)
-@click.option("--from", "rootfs", type=click.Path(), help="A tar of a root file system, to be used as it is.")
-@click.option("--suite", default="", help="The Debian release. Default: this machine's.")
-@click.option("--configure/--no-configure", default=True, show_default=True, help="Use it for all servers.")
-def image_build(tag: str, rootfs: str | None, suite: str, configure: bool) -> int:
-    """Build a base image with Node and Python from Debian packages, without any image registry."""
-    from mcpbox.commands import image as verb
-
-    return verb.build(tag, rootfs, suite, configure)
+def plain_wrap(words: Sequence[str]) -> tuple[dict[str, str], list[str]] | None:
+    """The options and the command of ``wrap [--OPTION VALUE]… -- COMMAND…``; None for any other form."""
+    if not words or words[0] != "wrap" or "--" not in words:
+        return None
+    end = words.index("--")
+    options = dict(zip(words[1:end:2], words[2:end:2], strict=False))
+    if end % 2 == 0 or not set(options) <= set(WRAP_OPTIONS) or len(options) != end // 2:
+        return None
+    if options.get("--backend", "auto") not in ("auto", "docker", "bubblewrap") or any(
+        value.startswith("-") for value in options.values()
+    ):
+        return None
+    return options, list(words[end + 1 :])
 
 
 def main() -> None:
     """Run the command line and exit with the verb's code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(words: Sequence[str]) -> int:
     try:
-        code = cli.main(standalone_mode=False)
+        if plain := plain_wrap(words):
+            # Everything imported lives as long as the process, so looking for garbage meanwhile is time lost.
+            gc.disable()
+            from mcpbox import wrap
+
+            options, command = plain
+            return wrap.run(
+                command,
+                profile_name=options.get("--profile"),
+                backend=options.get("--backend"),
+                name=options.get("--name"),
+                host=options.get("--host", ""),
+            )
+        return _parsed(words)
     except McpboxError as error:
-        report(error)
-        code = error.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = 2
-    except (click.Abort, KeyboardInterrupt):
-        code = 130
+        sys.stderr.write(f"mcpbox: {error.message}\n" + (f"        {error.hint}\n" if error.hint else ""))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
     except BrokenPipeError:
         # Nobody reads our output any more (``mcpbox ps | head``).
         sys.stderr.close()
-        code = 0
+        return 0
     except Exception as error:
-        code = bug(error)
-    sys.exit(code)
+        return _bug(error)
 
 
-def report(error: McpboxError) -> None:
-    """An expected error, for a person."""
-    click.echo(f"mcpbox: {error.message}", err=True)
-    if error.hint:
-        click.echo(f"        {error.hint}", err=True)
+def _parsed(words: Sequence[str]) -> int:
+    import click
+
+    from mcpbox.options import cli
+
+    try:
+        return int(cli.main(list(words), prog_name="mcpbox", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except click.Abort:
+        return 130
 
 
-def bug(error: Exception) -> int:
+def _bug(error: Exception) -> int:
     """Anything unexpected: one line to the user, the rest to a file."""
     import traceback
 
     from mcpbox import paths
 
-    where = ""
     try:
         file = paths.private_dir(paths.state_dir()) / "crash.log"
         file.write_text("".join(traceback.format_exception(error)))
-        where = f"; the details are in {file}"
+        where = f"the details are in {file}"
     except (OSError, McpboxError) as failure:
-        where = f"; the details could not be written ({failure})"
-    click.echo(f"mcpbox: a bug: {type(error).__name__}: {error}{where}", err=True)
+        where = f"the details could not be written ({failure})"
+    sys.stderr.write(f"mcpbox: a bug: {type(error).__name__}: {error}; {where}\n")
     return 3

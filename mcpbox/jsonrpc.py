@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import cache
 from typing import Any
+
+from msgspec import Struct
 
 #: Deeper nesting than this is refused. No MCP message needs it, and parsers recurse.
 MAX_DEPTH = 128
@@ -33,15 +35,13 @@ class ParseError(ValueError):
     """The line is not an acceptable JSON-RPC message; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """One line, line end included."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Oversized:
+class Oversized(Struct, frozen=True):
     """A line that was dropped for its length: its first and last bytes, and its size in bytes."""
 
     head: bytes
@@ -49,23 +49,20 @@ class Oversized:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     id: Id
     method: str
     params: Any
     value: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
+class Notification(Struct, frozen=True):
     method: str
     params: Any
     value: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(Struct, frozen=True):
     """``request`` is what it answers, filled in by the session; None for an error that names no request."""
 
     id: Id
@@ -139,7 +136,7 @@ def parse(data: bytes) -> Any:
         raise ParseError("not UTF-8") from None
     if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _deeper_than(MAX_DEPTH, data):
         raise ParseError(f"nested deeper than {MAX_DEPTH}")
-    if _SURROGATE.search(text) and any(match[1] for match in _ESCAPE.finditer(text)):
+    if _SURROGATE.search(text) and any(match[1] for match in _escapes().finditer(text)):
         raise ParseError("a lone surrogate in a string")
     try:
         return _DECODER.decode(text)
@@ -201,21 +198,22 @@ def addressee(line: Oversized) -> tuple[str, Id]:
     The SDKs write ``id`` first or last at the top level, so the two ends are enough; where they do not settle it, the
     answer is unknown rather than guessed.
     """
-    head, tail = line.head, line.tail
-    found = _LEADING_ID.match(head) or _TRAILING_ID.search(tail)
+    leading_id, trailing_id, leading_method, leading_result = _ends()
+    head = line.head
+    found = leading_id.match(head) or trailing_id.search(line.tail)
     if not found:
         return "unknown", None
     try:
         id = parse(found[1])
     except ParseError:
         return "unknown", None
-    if _LEADING_METHOD.match(head):
+    if leading_method.match(head):
         return "request", id
-    return ("response", id) if _LEADING_RESULT.match(head) else ("unknown", None)
+    return ("response", id) if leading_result.match(head) else ("unknown", None)
 
 
 def _deeper_than(bound: int, data: bytes) -> bool:
-    brackets = _NOT_BRACKETS.sub(b"", data)
+    brackets = _not_brackets().sub(b"", data)
     for _ in range(bound):
         if not brackets:
             return False
@@ -236,16 +234,33 @@ def _no_constant(name: str) -> Any:
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-# Every escape is consumed in turn, so that an escaped backslash before "ud800" is not taken for a surrogate; group 1
-# is a surrogate that is not half of a pair.
-_ESCAPE = re.compile(
-    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
-)
-_NOT_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"|[^\[\]{}"]++|"', re.DOTALL)
 _SCALAR = rb'("(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*)'
 _VERSION = rb'"jsonrpc"\s*:\s*"2.0"\s*,\s*'
-_LEADING_ID = re.compile(rb"\s*\{\s*(?:" + _VERSION + rb')?"id"\s*:\s*' + _SCALAR + rb"\s*,")
-_TRAILING_ID = re.compile(rb'[}\]"0-9el]\s*,\s*(?:' + _VERSION + rb')?"id"\s*:\s*' + _SCALAR + rb"\s*\}\s*$")
-_PREFIX = rb"\s*\{\s*(?:" + _VERSION + rb')?(?:"id"\s*:\s*' + _SCALAR + rb"\s*,\s*)?"
-_LEADING_METHOD = re.compile(_PREFIX + rb'"method"\s*:')
-_LEADING_RESULT = re.compile(_PREFIX + rb'"(?:result|error)"\s*:')
+
+
+# Compiled when first needed, which in most sessions is never: hosts start mcpbox often.
+@cache
+def _escapes() -> re.Pattern[str]:
+    """Consumes every escape in turn, so that an escaped backslash before "ud800" is not taken for a surrogate.
+
+    Group 1 is a surrogate that is not half of a pair.
+    """
+    pair = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    return re.compile(pair + r"|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.")
+
+
+@cache
+def _not_brackets() -> re.Pattern[bytes]:
+    return re.compile(rb'"(?:[^"\\]|\\.)*+"|[^\[\]{}"]++|"', re.DOTALL)
+
+
+@cache
+def _ends() -> tuple[re.Pattern[bytes], re.Pattern[bytes], re.Pattern[bytes], re.Pattern[bytes]]:
+    """An id that leads and one that trails, and a method or a result that leads, with or without an id before it."""
+    prefix = rb"\s*\{\s*(?:" + _VERSION + rb')?(?:"id"\s*:\s*' + _SCALAR + rb"\s*,\s*)?"
+    return (
+        re.compile(rb"\s*\{\s*(?:" + _VERSION + rb')?"id"\s*:\s*' + _SCALAR + rb"\s*,"),
+        re.compile(rb'[}\]"0-9el]\s*,\s*(?:' + _VERSION + rb')?"id"\s*:\s*' + _SCALAR + rb"\s*\}\s*$"),
+        re.compile(prefix + rb'"method"\s*:'),
+        re.compile(prefix + rb'"(?:result|error)"\s*:'),
+    )

@@ -10,11 +10,11 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
+from msgspec import Struct
 
 from mcpbox import paths
 from mcpbox.errors import ProfileError
@@ -92,8 +92,7 @@ class Profile(Table, frozen=True):
     messages: Messages = Messages()
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(Struct, frozen=True):
     """A profile in force and where it comes from; ``given`` are the keys its file sets ("sandbox.memory")."""
 
     profile: Profile

@@ -1,8 +1,7 @@
 """The pump between the host and a sandboxed server: read what is there, feed the session, carry out its actions.
 
-One thread, one poll loop, bounded buffers. A side is not read from while what it would cause has no room: back-pressure
-reaches the writer on each side, and neither side can make the other, or mcpbox, hold more than ``HIGH_WATER`` bytes
-and one message.
+One thread, one poll loop, bounded buffers. A side is not read from while the other takes no more: back-pressure reaches
+the writer, and mcpbox holds at most ``HIGH_WATER`` bytes and the messages of one read for each direction.
 """
 
 from __future__ import annotations
@@ -28,6 +27,8 @@ HIGH_WATER = 1 << 20
 #: How long a server may take to end after the end of its input. The specification leaves it to the host, which closes
 #: stdin, waits 2 s (both SDKs) and then signals mcpbox.
 GRACE_SECONDS = 3.0
+#: How long the last output of an ended sandbox may take to arrive.
+LAG_SECONDS = 1.0
 
 #: How much of the server's last words on stderr is kept, to tell the host why it ended.
 KEPT_STDERR = 2048
@@ -100,11 +101,14 @@ class Relay:
         self._reading = {host_in: Side.CLIENT, process.stdout: Side.SERVER}
         self._stderr_open = True
         self._last_words = b""
-        self._deadline: float | None = time.monotonic() + answer_within
         self._answer_within = answer_within
-        self._answered = False
+        # What is waited for until then: at first the answer to the host's first request, at last the server's end.
+        self._deadline: float | None = time.monotonic() + answer_within
         self._signal = 0
         self._stdin_closed = False
+        self._poll = select.poll()
+        self._polled: dict[int, int] = {}
+        self._state: tuple[object, ...] = ()
 
     def run(self) -> int:
         """Relay until the server has ended or mcpbox is told to end; the exit code of ``wrap``."""
@@ -125,59 +129,69 @@ class Relay:
         self._signal = number
 
     def _run(self, wake: int) -> int:
-        ended_at = -1.0
+        process, outlets = self._process, (*self._outlets.values(), self._errors)
+        ended_at: float | None = None
+        self._poll.register(wake, select.POLLIN)
         while True:
-            events = self._poll(wake)
+            self._watch()
+            events = dict(self._poll.poll(self._timeout(ended_at)))
             if self._signal:
-                self._process.kill()
+                process.kill()
                 self._flush_answers(self._session.abandon(jsonrpc.SERVER_GONE, "mcpbox was told to end"))
                 return 128 + self._signal
-            if wake in events:
-                with suppress(BlockingIOError):
-                    os.read(wake, 64)
-            for outlet in (*self._outlets.values(), self._errors):
-                if outlet.fd in events:
+            for outlet in outlets:
+                if outlet.size and outlet.fd in events:
                     outlet.flush()
-            if self._process.stderr in events:
-                self._stderr_open = bool(self._forward_stderr())
-            for fd, side in list(self._reading.items()):
+            for fd, side in tuple(self._reading.items()):
                 if fd in events:
                     self._read(fd, side)
+            if process.stderr in events and self._stderr_open:
+                self._stderr_open = bool(self._forward_stderr())
             if self._outlets[Side.CLIENT].broken:
                 # The host is gone, or no longer listens: there is nobody to serve.
-                self._process.kill()
+                process.kill()
                 return 128 + signal.SIGPIPE
-            self._check_time()
-            if self._process.exited in events and ended_at < 0:
+            self._close_stdin()
+            self._check_deadline()
+            if ended_at is None and process.exited in events:
                 ended_at = time.monotonic()
-            # Everything in the sandbox is dead by now, so its pipes end; a bridged one may lag behind.
-            if ended_at >= 0 and (self._process.stdout not in self._reading or time.monotonic() - ended_at > 1):
+                self._poll.unregister(process.exited)
+            # Everything in the sandbox is dead by then, so its pipes end; a bridged one may lag behind.
+            if ended_at is not None and (
+                process.stdout not in self._reading or time.monotonic() - ended_at > LAG_SECONDS
+            ):
                 return self._finish()
 
-    def _poll(self, wake: int) -> dict[int, int]:
-        poll = select.poll()
-        poll.register(wake, select.POLLIN)
-        poll.register(self._process.exited, select.POLLIN)
-        if self._stderr_open and not self._errors.full:
-            poll.register(self._process.stderr, select.POLLIN)
-        congested = any(outlet.full for outlet in self._outlets.values())
-        for fd, side in self._reading.items():
-            # A message can cause an answer to its own sender, so both directions must have room; but one blocked
-            # reader must not stop the other direction, or a server that reads only after writing would deadlock.
-            if not (self._outlets[side.other].full or (congested and self._outlets[side].size > 2 * HIGH_WATER)):
-                poll.register(fd, select.POLLIN)
-        for outlet in (*self._outlets.values(), self._errors):
-            if outlet.size:
-                poll.register(outlet.fd, select.POLLOUT)
-        return dict(poll.poll(self._timeout()))
+    def _watch(self) -> None:
+        """Poll for what can be acted on: reading only where what it causes has room, writing only where it must."""
+        client, server = self._outlets[Side.CLIENT], self._outlets[Side.SERVER]
+        errors = self._errors
+        state = (
+            len(self._reading), self._stderr_open, client.size > 0, client.full, server.size > 0, server.full,
+            errors.size > 0, errors.full,
+        )  # fmt: skip
+        if state == self._state:
+            return
+        if not self._state:
+            self._poll.register(self._process.exited, select.POLLIN)
+        self._state = state
+        wanted = {outlet.fd: select.POLLOUT for outlet in (client, server, errors) if outlet.size}
+        # A message goes to the other side. What it makes mcpbox answer to its own sender is not held against it: a
+        # host that writes before it reads would else stop a server that waits for it.
+        wanted |= {fd: select.POLLIN for fd, side in self._reading.items() if not self._outlets[side.other].full}
+        if self._stderr_open and not errors.full:
+            wanted[self._process.stderr] = select.POLLIN
+        for fd in self._polled.keys() - wanted.keys():
+            self._poll.unregister(fd)
+        for fd, mask in wanted.items():
+            self._poll.register(fd, mask)
+        self._polled = wanted
 
-    def _timeout(self) -> float | None:
-        waits = []
-        if self._deadline is not None and not self._answered:
-            waits.append(self._deadline - time.monotonic())
-        if self._process.poll() is not None:
-            waits.append(0.05)
-        return max(0.0, min(waits)) * 1000 if waits else None
+    def _timeout(self, ended_at: float | None) -> float | None:
+        """Milliseconds until something has to be looked at again."""
+        if ended_at is not None:
+            return 50
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic()) * 1000 + 1
 
     def _read(self, fd: int, side: Side) -> None:
         try:
@@ -188,30 +202,29 @@ class Relay:
             data = b""
         if data:
             self._perform(self._session.receive(side, data))
-            if side is Side.SERVER:
-                self._answered = self._answered or not self._session.waiting()
+            if self._deadline is not None and side is Side.SERVER and not self._session.waiting():
+                self._deadline = None if self._host_in in self._reading else self._deadline
             return
         del self._reading[fd]
         self._perform(self._session.end(side))
         if side is Side.CLIENT:
-            self._end_of_input()
+            self._deadline = time.monotonic() + GRACE_SECONDS
 
-    def _end_of_input(self) -> None:
-        self._deadline, self._answered = time.monotonic() + GRACE_SECONDS, False
-
-    def _check_time(self) -> None:
+    def _close_stdin(self) -> None:
+        """Pass on the end of the host's input, after the last byte of it."""
         if self._host_in not in self._reading and not self._stdin_closed and not self._outlets[Side.SERVER].size:
             self._stdin_closed = True
             self._process.close_stdin()
-        if self._deadline is None or self._answered or time.monotonic() < self._deadline:
+
+    def _check_deadline(self) -> None:
+        if self._deadline is None or time.monotonic() < self._deadline:
             return
+        self._deadline = None
         if self._host_in not in self._reading:
             self._process.kill()
-            self._deadline = None
         elif self._session.waiting():
             reason = f"the server did not answer within {self._answer_within:.0f} s"
             self._perform(self._session.abandon(jsonrpc.NOT_STARTED, reason, "its own messages are in the host's log"))
-            self._deadline = None
         else:
             self._deadline = time.monotonic() + self._answer_within
 

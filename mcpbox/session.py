@@ -7,8 +7,10 @@ that no policy changes leaves as the bytes that arrived.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mcpbox import jsonrpc
 from mcpbox.jsonrpc import Line, Lines, Message, Notification, Oversized, ParseError, Request, Response
@@ -21,23 +23,20 @@ MAX_PENDING = 4096
 MODERN_VERSION = "io.modelcontextprotocol/protocolVersion"
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Struct, frozen=True):
     """Write ``data`` to the side ``to``."""
 
     to: Side
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """Put ``event`` on record; if that fails, the session must end."""
 
     event: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Divert:
+class Divert(Struct, frozen=True):
     """Show ``data``, which is not for the host, on standard error."""
 
     data: bytes

@@ -9,19 +9,18 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from mcpbox import paths, sandbox
 
 
-@dataclass(slots=True)
-class Session:
+class Session(Struct):
     """One session's directory; ``record`` is what is known of it."""
 
     id: str
@@ -38,7 +37,7 @@ class Session:
 
     def end(self) -> None:
         """The session is over and left nothing."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+        _remove(self.directory)
         if self.lock >= 0:
             os.close(self.lock)
             self.lock = -1
@@ -85,7 +84,7 @@ def _all() -> Iterator[tuple[Session, bool]]:
             # Between mkdir and the lock, or half removed; old enough, it is nobody's any more.
             with suppress(OSError):
                 if time.time() - directory.stat().st_mtime > 60:
-                    shutil.rmtree(directory, ignore_errors=True)
+                    _remove(directory)
             continue
         record: dict[str, Any] = {}
         with suppress(OSError, ValueError):
@@ -97,6 +96,14 @@ def _all() -> Iterator[tuple[Session, bool]]:
             yield Session(directory.name, directory, record), True
         else:
             yield Session(directory.name, directory, record, lock), False
+
+
+def _remove(directory: Path) -> None:
+    """A session's directory holds plain files only."""
+    with suppress(OSError):
+        for file in directory.iterdir():
+            file.unlink()
+        directory.rmdir()
 
 
 def _root() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 from collections.abc import Sequence
@@ -81,6 +82,8 @@ def _run(
         roots=messages.roots,
         visible=tuple(mount.target for mount in spec.mounts),
     )
+    gc.freeze()
+    gc.enable()
     code = relay.Relay(
         Session(policy.build(rules), int(messages.max_bytes)),
         process,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import mcpbox
+from mcpbox import cli, options
 
 PACKAGE = Path(mcpbox.__file__).parent
 MODULES = {
@@ -32,7 +33,7 @@ IMPURE = {
     "click",
 }
 #: What may be imported before the server is started, from outside the standard library.
-START_PATH = {"click", "msgspec", "platformdirs", "typing_extensions"}
+START_PATH = {"msgspec", "platformdirs", "typing_extensions"}
 
 
 def imports(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
@@ -90,4 +91,29 @@ def test_the_start_path_imports_what_it_needs_and_no_more() -> None:
     outside = {name.partition(".")[0] for name in loaded} - set(sys.stdlib_module_names) - {"mcpbox"}
     assert {name for name in outside if not name.startswith("_")} <= START_PATH
     assert not loaded & {"asyncio", "docker", "psutil", "keyring", "http.client", "logging", "unittest", "ssl", "email"}
-    assert len(loaded) <= 260
+    assert len(loaded) <= 200
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("wrap -- node x --flag -- y", ({}, ["node", "x", "--flag", "--", "y"])),
+        ("wrap --profile p --host cursor -- x", ({"--profile": "p", "--host": "cursor"}, ["x"])),
+        ("wrap x", None),
+        ("wrap --profile -- x", None),
+        ("wrap --profile=p -- x", None),
+        ("wrap --backend podman -- x", None),
+        ("wrap --profil p -- x", None),
+        ("wrap --host a --host b -- x", None),
+        ("wrap --help", None),
+        ("ps -- x", None),
+        ("", None),
+    ],
+)
+def test_the_short_way_reads_only_what_it_understands(words: str, expected: object) -> None:
+    assert cli.plain_wrap(words.split()) == expected
+
+
+def test_both_ways_of_reading_know_the_same_options() -> None:
+    known = {option for parameter in options.cli.commands["wrap"].params for option in parameter.opts}
+    assert known == {*cli.WRAP_OPTIONS, "command"}

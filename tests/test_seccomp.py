@@ -5,6 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcpbox import paths
 from mcpbox.sandbox import seccomp
 
 REFUSED = (
@@ -43,5 +44,11 @@ def test_the_profile_for_engines_refuses_by_default() -> None:
     assert all(not found["subArchitectures"] for found in profile["archMap"])
 
 
-def test_the_filter_compiles() -> None:
-    assert len(seccomp.bpf()) % 8 == 0
+def test_the_filter_is_compiled_once_and_kept_for_this_user_alone() -> None:
+    program = seccomp.compile_filter()
+    assert len(program) % 8 == 0
+    assert seccomp.bpf() == program
+    (kept,) = paths.state_dir().glob("seccomp-*.bpf")
+    assert kept.read_bytes() == program and kept.parent.stat().st_mode & 0o077 == 0
+    kept.write_bytes(b"")
+    assert seccomp.bpf() == b""

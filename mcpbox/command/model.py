@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True):
     """A command that a sandbox can run.
 
     ``argv[0]`` is the absolute path of a program; with an ``image``, ``argv`` is the arguments for its entry point.

@@ -12,8 +12,9 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from mcpbox.command.model import Command
 from mcpbox.errors import UsageError
@@ -30,8 +31,7 @@ _PYTHON = re.compile(r"python(\d+(\.\d+)?)?|pypy3?")
 _NODE = re.compile(r"node(js)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where the host would have started the command."""
 
     path: str

@@ -6,10 +6,10 @@ import json
 import os
 import platform
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import click
+from msgspec.structs import asdict
 
 from mcpbox import __version__, paths, sandbox
 from mcpbox.errors import McpboxError

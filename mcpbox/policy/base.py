@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from mcpbox.jsonrpc import Message
 
@@ -21,16 +22,14 @@ class Side(Enum):
         return Side.SERVER if self is Side.CLIENT else Side.CLIENT
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """Forward ``value`` in the place of the message."""
 
     value: dict[str, Any]
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(Struct, frozen=True):
     """Do not forward the message. ``reason`` is told to the sender of a request, ``hint`` says what would allow it."""
 
     reason: str
@@ -46,8 +45,7 @@ class Policy(Protocol):
     def judge(self, side: Side, message: Message) -> Verdict: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(Struct, frozen=True):
     """What the profile says about messages, in the form that policies take."""
 
     tools_allow: tuple[str, ...] = ("*",)

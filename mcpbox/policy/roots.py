@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from posixpath import normpath
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from mcpbox.jsonrpc import Message, Request, Response
 from mcpbox.policy.base import Change, Refuse, Rules, Side, Verdict, field
@@ -48,6 +47,8 @@ class VisibleRoots:
     def _is_visible(self, uri: Any) -> bool:
         if not isinstance(uri, str):
             return False
+        from urllib.parse import unquote, urlsplit
+
         parts = urlsplit(uri)
         if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
             return False

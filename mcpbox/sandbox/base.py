@@ -8,12 +8,12 @@ function in the same module, so that a test can read it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+
+class Mount(Struct, frozen=True):
     """A host file or directory that the server may see. ``source`` is free of symlinks."""
 
     source: str
@@ -21,8 +21,7 @@ class Mount:
     write: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SandboxSpec:
+class SandboxSpec(Struct, frozen=True):
     """Everything a backend needs to know; nothing is taken from anywhere else.
 
     ``command`` holds absolute host paths; a program under /usr is looked up by its name where the backend brings an
@@ -80,8 +79,7 @@ class Process(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One line of ``mcpbox doctor``; ``remedy`` is the command or setting that mends it."""
 
     subject: str
@@ -90,8 +88,7 @@ class Finding:
     remedy: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """What a sandbox uses at this moment: ``memory`` in bytes, ``cpu_seconds`` since its start, ``pids``."""
 
     memory: int

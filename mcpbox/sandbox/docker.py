@@ -14,8 +14,9 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from mcpbox import config, paths
 from mcpbox.errors import BackendError
@@ -35,8 +36,7 @@ OPEN_FILES = 4096
 SHIM = f'exec <{INSIDE}/in; : >{INSIDE}/up; exec "$@" >{INSIDE}/out 2>{INSIDE}/err'
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """What an engine is, as far as a container's configuration depends on it."""
 
     podman: bool = False
@@ -334,7 +334,7 @@ def check() -> list[Finding]:
 
 def _venv_by_name(spec: SandboxSpec) -> SandboxSpec:
     """A virtual environment over the system's Python: the image has that Python elsewhere, so it is called by name."""
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     if not spec.command or spec.image:
         return spec

@@ -8,9 +8,10 @@ import re
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from mcpbox import paths
 from mcpbox.sandbox.base import Finding
@@ -31,8 +32,7 @@ FIXED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """Where an engine listens, and the certificates for a TLS one."""
 
     url: str

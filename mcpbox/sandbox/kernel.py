@@ -79,7 +79,7 @@ def seccomp() -> Finding:
         remedy = "use a kernel with CONFIG_SECCOMP_FILTER"
         return Finding("seccomp", "missing", "this kernel has no seccomp filters", remedy)
     try:
-        size = len(filters.bpf()) // 8
+        size = len(filters.compile_filter()) // 8
     except BackendError as error:
         return Finding("seccomp", "missing", error.message, error.hint)
     return Finding("seccomp", "ok", f"a filter of {size} instructions, {len(filters.PLAIN)} system calls allowed")

@@ -12,9 +12,10 @@ import signal
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from mcpbox.errors import BackendError
 from mcpbox.sandbox.base import Remember, Usage
@@ -50,8 +51,7 @@ class Quota(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(Struct, frozen=True):
     """The facts that decide which mechanism is used."""
 
     root: bool
@@ -135,8 +135,7 @@ def limit_files() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-@dataclass(slots=True)
-class Cgroup:
+class Cgroup(Struct):
     """Directories that mcpbox makes itself, in cgroup v1 or v2."""
 
     groups: Mapping[str, Mapping[str, str]]
@@ -177,8 +176,7 @@ class Cgroup:
         reap({"cgroups": list(self.groups)})
 
 
-@dataclass(slots=True)
-class Scope:
+class Scope(Struct):
     """A transient unit; systemd makes the cgroup and removes it when it is empty."""
 
     prefix: tuple[str, ...]
@@ -195,8 +193,7 @@ class Scope:
         """systemd does."""
 
 
-@dataclass(slots=True)
-class Watchdog:
+class Watchdog(Struct):
     """No cgroup to be had: resource limits, and a thread that looks at the sandbox's processes and ends them all."""
 
     memory: int

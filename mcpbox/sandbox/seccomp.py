@@ -8,9 +8,13 @@ Unix, IP and netlink. Whatever is not named is refused with EPERM, and so is wha
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import os
+import zlib
 from typing import Any
 
+from msgspec import Struct
+
+from mcpbox import __version__, paths
 from mcpbox.errors import BackendError
 
 PLAIN = """
@@ -54,8 +58,7 @@ PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
 U32 = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """Allow ``syscall`` when ``argument & mask == value``."""
 
     syscall: str
@@ -109,7 +112,26 @@ def docker_profile() -> str:
 
 
 def bpf() -> bytes:
-    """The filter compiled by libseccomp for this machine's architecture.
+    """The filter for this machine's architecture, compiled once and then kept: loading libseccomp is felt at start.
+
+    Raises BackendError if libseccomp is needed and missing.
+    """
+    text = repr((__version__, PLAIN, ABSENT, [(r.syscall, r.argument, r.mask, r.value) for r in rules()]))
+    path = paths.state_dir() / f"seccomp-{os.uname().machine}-{zlib.crc32(text.encode()):08x}.bpf"
+    try:
+        # What is cut short or changed, the kernel refuses to load, and the sandbox does not start.
+        return path.read_bytes()
+    except FileNotFoundError:
+        program = compile_filter()
+    paths.private_dir(path.parent)
+    temporary = path.with_suffix(f".{os.getpid()}")
+    temporary.write_bytes(program)
+    temporary.rename(path)
+    return program
+
+
+def compile_filter() -> bytes:
+    """The filter compiled by libseccomp.
 
     Calls of another architecture (32-bit, x32) kill the process. Raises BackendError if libseccomp is missing.
     """
@@ -120,7 +142,6 @@ def bpf() -> bytes:
             f"libseccomp cannot be loaded: {error}", "install it: apt install libseccomp2, or dnf install libseccomp"
         ) from None
     import errno
-    import os
 
     program = pyseccomp.SyscallFilter(pyseccomp.ERRNO(errno.EPERM))
     program.set_attr(pyseccomp.Attr.ACT_BADARCH, pyseccomp.KILL_PROCESS)

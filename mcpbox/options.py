@@ -1,0 +1,127 @@
+"""The options of every verb. It only parses; what a verb does is in ``commands`` and ``wrap``, imported when called."""
+
+from __future__ import annotations
+
+import click
+
+from mcpbox import __version__
+
+BACKENDS = click.Choice(["auto", "docker", "bubblewrap"])
+WORDS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group()
+@click.version_option(__version__, prog_name="mcpbox")
+def cli() -> None:
+    """Run MCP servers in a locked-down container."""
+
+
+@cli.command(context_settings=WORDS)
+@click.option("--profile", metavar="NAME|FILE", help="What the server may do. Default: the profile of its package.")
+@click.option("--backend", type=BACKENDS, help="Default: what the profile says, which is auto.")
+@click.option("--name", help="What to call the server in logs and ps.")
+@click.option("--host", default="", help="The application that starts the server, such as cursor.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def wrap(profile: str | None, backend: str | None, name: str | None, host: str, command: tuple[str, ...]) -> int:
+    """Run the server COMMAND in a sandbox, speaking MCP on standard input and output."""
+    from mcpbox import wrap as wrapping
+
+    return wrapping.run(command, profile_name=profile, backend=backend, name=name, host=host)
+
+
+@cli.command("try", context_settings=WORDS)
+@click.option("--backend", type=BACKENDS, default="auto", show_default=True)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def try_(backend: str, command: tuple[str, ...]) -> int:
+    """Start the server COMMAND, call it, then attack the sandbox from inside and show what was blocked."""
+    from mcpbox.commands import try_ as verb
+
+    return verb.run(command, backend)
+
+
+@cli.command()
+@json_option
+def doctor(as_json: bool) -> int:
+    """Show what this machine can enforce, and how to mend what it cannot."""
+    from mcpbox.commands import doctor as verb
+
+    return verb.run(as_json)
+
+
+@cli.command()
+@json_option
+def ps(as_json: bool) -> int:
+    """List the running sandboxes and what they use."""
+    from mcpbox.commands import ps as verb
+
+    return verb.run(as_json)
+
+
+@cli.command()
+@click.argument("servers", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Stop every one.")
+def stop(servers: tuple[str, ...], everything: bool) -> int:
+    """Stop running sandboxes, by name or by session."""
+    from mcpbox.commands import stop as verb
+
+    return verb.run(servers, everything)
+
+
+@cli.group()
+def profile() -> None:
+    """Show, check and write profiles."""
+
+
+@profile.command("list")
+@json_option
+def profile_list(as_json: bool) -> int:
+    """List the built-in profiles and your own."""
+    from mcpbox.commands import profile as verb
+
+    return verb.list_(as_json)
+
+
+@profile.command("show")
+@click.argument("name")
+@json_option
+def profile_show(name: str, as_json: bool) -> int:
+    """Print a profile in full, with where each value comes from."""
+    from mcpbox.commands import profile as verb
+
+    return verb.show(name, as_json)
+
+
+@profile.command("check")
+@click.argument("names", nargs=-1)
+def profile_check(names: tuple[str, ...]) -> int:
+    """Check profiles, all of them if none is named."""
+    from mcpbox.commands import profile as verb
+
+    return verb.check(names)
+
+
+@profile.command("new")
+@click.argument("name")
+def profile_new(name: str) -> int:
+    """Write a profile that allows nothing, to be edited."""
+    from mcpbox.commands import profile as verb
+
+    return verb.new(name)
+
+
+@cli.group()
+def image() -> None:
+    """Base images for the Docker backend."""
+
+
+@image.command("build")
+@click.option("--tag", default="mcpbox/base:latest", show_default=True)
+@click.option("--from", "rootfs", type=click.Path(), help="A tar of a root file system, to be used as it is.")
+@click.option("--suite", default="", help="The Debian release. Default: this machine's.")
+@click.option("--configure/--no-configure", default=True, show_default=True, help="Use it for all servers.")
+def image_build(tag: str, rootfs: str | None, suite: str, configure: bool) -> int:
+    """Build a base image with Node and Python from Debian packages, without any image registry."""
+    from mcpbox.commands import image as verb
+
+    return verb.build(tag, rootfs, suite, configure)
