@@ -187,6 +187,7 @@ def _start(spec: SandboxSpec, program: str, limits: quota.Quota, stack: ExitStac
     def prepare() -> None:
         """In the child, before bubblewrap. Limits set from outside would need CAP_SYS_RESOURCE."""
         quota.limit_files()
+        limits.join()
         if root:
             unroot.stage([mount.source for mount in spec.mounts])
             unroot.become(spec.uid, spec.gid)
@@ -211,7 +212,7 @@ def _start(spec: SandboxSpec, program: str, limits: quota.Quota, stack: ExitStac
         who = f" as user {spec.uid}" if root else ""
         raise BackendError(f"cannot run {words[0]}{who}: {error.strerror}", INSTALL) from None
     except subprocess.SubprocessError as error:
-        raise BackendError(f"cannot prepare the sandbox as root: {error}", "run mcpbox as an ordinary user") from None
+        raise BackendError(f"cannot prepare the sandbox: {error}", "run: mcpbox doctor") from None
     ours.callback(_end, monitor)
     theirs.close()
     report = kernel.StatusReader(status)

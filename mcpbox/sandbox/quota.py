@@ -38,8 +38,12 @@ class Quota(Protocol):
     #: what the mechanism cannot do; empty where it enforces everything
     notice: str
 
+    def join(self) -> None:
+        """Put the calling process under the limits; called in the child that becomes bubblewrap. Raises OSError."""
+        ...
+
     def enter(self, pid: int) -> None:
-        """Put ``pid`` and its future children under the limits. Raises BackendError."""
+        """Limit the sandbox's first process, before anything of the server runs. Raises BackendError."""
         ...
 
     def reason(self) -> str:
@@ -156,12 +160,15 @@ class Cgroup(Struct):
                 if name not in ("memory.memsw.limit_in_bytes", "memory.swap.max") or (group / name).exists():
                     (group / name).write_text(value)
 
+    def join(self) -> None:
+        for path in self.groups:
+            # A thread that moves itself waits for nobody; moving a process makes the kernel wait for all processors,
+            # which takes milliseconds. Only v1 has this file.
+            tasks = Path(path, "tasks")
+            (tasks if tasks.exists() else Path(path, "cgroup.procs")).write_text("0")
+
     def enter(self, pid: int) -> None:
-        try:
-            for path in self.groups:
-                (Path(path) / "cgroup.procs").write_text(str(pid))
-        except OSError as error:
-            raise BackendError(f"cannot put the server under its limits: {error}", "run: mcpbox doctor") from None
+        """It joined before it was started."""
 
     def reason(self) -> str:
         for path in self.groups:
@@ -182,6 +189,9 @@ class Scope(Struct):
     prefix: tuple[str, ...]
     environment: Mapping[str, str]
     notice: str = ""
+
+    def join(self) -> None:
+        """systemd-run does."""
 
     def enter(self, pid: int) -> None:
         """The whole of bubblewrap was started in the scope."""
@@ -204,6 +214,9 @@ class Watchdog(Struct):
     notice: str = "no cgroup can be used here: memory and processor time are watched from outside instead"
     _why: list[str] = field(default_factory=list)
     _stopped: list[bool] = field(default_factory=list)
+
+    def join(self) -> None:
+        """Outside its user namespace the limit would count the user's other processes."""
 
     def enter(self, pid: int) -> None:
         # Inside its user namespace the sandbox's processes are counted on their own (Linux 5.14 and later).
