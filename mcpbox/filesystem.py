@@ -17,6 +17,8 @@ from mcpbox.sandbox.base import Mount
 
 #: The system's own: nothing of them, and nothing that contains them.
 SYSTEM = ("/etc", "/proc", "/sys", "/dev", "/run", "/var/run", "/boot", "/root", "/var/lib/docker")
+#: An agent's socket in one of these would let a server use the user's keys.
+SHARED = ("/tmp", "/var", "/var/tmp")
 #: Below the home directory: credentials, sessions, and files whose change is code that runs later.
 PRIVATE = (
     ".ssh .gnupg .password-store .aws .azure .config/gcloud .kube .docker .netrc .npmrc .pypirc .git- "
@@ -86,6 +88,8 @@ def exposure(path: str, home: Path, *, unsafe: bool = False) -> str:
         for name in PRIVATE:
             if _overlap(path, f"{directory}/{name}"):
                 return f"it holds credentials, history or start-up files (~/{name})"
+    if path in SHARED:
+        return "other programs keep their sockets there; name a directory below it"
     for directory in SYSTEM:
         if _overlap(path, directory) and not any(_within(path, own) for own in homes):
             return f"it belongs to the system ({directory})"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -68,8 +69,14 @@ def reap() -> list[Session]:
         if alive:
             continue
         backend = session.record.get("backend")
-        if backend in sandbox.BACKENDS:
-            sandbox.load(backend).reap(session.record)
+        try:
+            if backend in sandbox.BACKENDS:
+                sandbox.load(backend).reap(session.record)
+        except Exception as error:
+            # Its record is the only trace of what may still run, so it stays for the next time.
+            sys.stderr.write(f"[mcpbox] cannot clean up after session {session.id}: {error}\n")
+            os.close(session.lock)
+            continue
         session.end()
         reaped.append(session)
     return reaped

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -36,7 +37,9 @@ def run(argv: Sequence[str], *, profile_name: str | None, backend: str | None, n
         with ExitStack() as stack:
             return _run(stack, argv, profile_name, backend, name, host)
     except _NotStarted as failure:
-        relay.decline(failure.error)
+        # A person at a terminal sends no request, and reads the same on stderr.
+        if not os.isatty(0):
+            relay.decline(failure.error)
         raise failure.error from None
 
 
@@ -73,6 +76,8 @@ def _run(
     except OSError as error:
         raise _NotStarted(McpboxError(str(error), "run: mcpbox doctor")) from None
     stack.callback(process.close)
+    # What earlier crashes left; after the start, which it must not delay.
+    threading.Thread(target=sessions.reap, name="reap", daemon=True).start()
     messages = resolved.profile.messages
     rules = Rules(
         tools_allow=resolved.profile.tools.allow,

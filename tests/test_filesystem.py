@@ -39,6 +39,8 @@ def mounts(table: Filesystem, home: Path, *arguments: str) -> tuple[Mount, ...]:
         ("/var/run/docker.sock", "/var/run"),
         ("/root", "/root"),
         ("/dev/shm", "/dev"),
+        ("/tmp", "sockets"),
+        ("/var/tmp", "sockets"),
     ],
 )
 def test_paths_that_are_never_shown(path: str, reason: str) -> None:

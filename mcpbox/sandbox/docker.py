@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -61,11 +61,13 @@ def facts(version: Mapping[str, Any], endpoint: str, kernel_release: str) -> Fac
     )
 
 
-def container_config(spec: SandboxSpec, image: str, engine_facts: Facts, streams: str = "") -> dict[str, Any]:
+def container_config(
+    spec: SandboxSpec, image: str, engine_facts: Facts, streams: str = "", volumes: Sequence[str] = ()
+) -> dict[str, Any]:
     """The body of ``POST /containers/create``.
 
-    ``streams`` is the directory of the FIFOs, or "" for the attach stream. The image's own environment stays, under
-    the spec's; it says nothing about the host.
+    ``streams`` is the directory of the FIFOs, or "" for the attach stream; ``volumes`` are the image's. The image's own
+    environment stays, under the spec's; it says nothing about the host.
     """
     attached = not streams
     user = f"{spec.uid}:{spec.gid}"
@@ -108,7 +110,12 @@ def container_config(spec: SandboxSpec, image: str, engine_facts: Facts, streams
         "PidsLimit": spec.pids,
         "ShmSize": spec.scratch,
         "OomScoreAdj": 500,
-        "Tmpfs": {"/tmp": f"mode=1777,{mode}", spec.home: f"mode=0700,{mode}"},
+        # A volume of the image's would be a place on the disk, writable and without a bound.
+        "Tmpfs": {
+            **{volume: f"mode=0700,{mode}" for volume in volumes},
+            "/tmp": f"mode=1777,{mode}",
+            spec.home: f"mode=0700,{mode}",
+        },
         "Ulimits": [
             {"Name": "nofile", "Soft": OPEN_FILES, "Hard": OPEN_FILES},
             {"Name": "core", "Soft": 0, "Hard": 0},
@@ -138,6 +145,7 @@ def container_config(spec: SandboxSpec, image: str, engine_facts: Facts, streams
         "OpenStdin": attached,
         "StdinOnce": attached,
         "Tty": False,
+        "Healthcheck": {"Test": ["NONE"]},
         "Labels": {LABEL: spec.session, "mcpbox.name": spec.name, OWNER: str(os.getuid())},
         "HostConfig": host,
         "Cmd": command,
@@ -180,7 +188,7 @@ def launch(spec: SandboxSpec, remember: Remember) -> Container:
             client = engine.connect(endpoint)
             stack.callback(client.close)
             version = client.version()
-            _require_image(client, image)
+            volumes = _require_image(client, image)
             about = facts(version, endpoint.url, os.uname().release)
             _require_limits(client.info())
             streams: Streams
@@ -189,7 +197,7 @@ def launch(spec: SandboxSpec, remember: Remember) -> Container:
             else:
                 streams = AttachedStreams(client, name)
             stack.callback(streams.close)
-            body = container_config(_venv_by_name(spec), image, about, streams.directory)
+            body = container_config(_venv_by_name(spec), image, about, streams.directory, volumes)
             engine.create(client, name, body)
             stack.callback(_remove, client, name)
             end = engine.next_exit(client, name)
@@ -269,6 +277,8 @@ class Container:
 
     def close(self) -> None:
         self.kill()
+        # The host waits two seconds at most, also for an engine that hangs; then the sentinel goes on trying.
+        self._client.timeout = 1
         _remove(self._client, self._name)
         self._waiter.join(1)
         self._streams.close()
@@ -285,7 +295,7 @@ def reap(record: Mapping[str, Any]) -> None:
     shutil.rmtree(paths.runtime_dir() / "streams" / str(record.get("id")), ignore_errors=True)
     endpoint = engine.Endpoint(url)
     if not engine.answers(endpoint):
-        return
+        raise BackendError(f"the engine at {url} does not answer", engine.START)
     with engine.connect(endpoint) as client:
         engine.remove_ours(client, name)
 
@@ -348,9 +358,10 @@ def _venv_by_name(spec: SandboxSpec) -> SandboxSpec:
     return replace(spec, command=(name, *spec.command[1:]), environment={**spec.environment, "PYTHONPATH": site})
 
 
-def _require_image(client: APIClient, image: str) -> None:
+def _require_image(client: APIClient, image: str) -> list[str]:
+    """The volumes an image declares. Raises BackendError if it is not here."""
     try:
-        client.inspect_image(image)
+        return list(client.inspect_image(image)["Config"].get("Volumes") or ())
     except Exception as error:
         if _gone(error):
             raise BackendError(f"the image {image} is not here; mcpbox never pulls at start", _get(image)) from None

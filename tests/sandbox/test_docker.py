@@ -1,0 +1,111 @@
+"""The request to the engine, as data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mcpbox.errors import BackendError
+from mcpbox.sandbox import docker, engine
+from mcpbox.sandbox.base import Mount, SandboxSpec
+from mcpbox.sandbox.docker import Facts, container_config, facts
+
+SPEC = SandboxSpec(
+    session="abc",
+    name="server",
+    command=("/usr/bin/node", "/code/index.js"),
+    cwd="/home/u",
+    environment={"PATH": "/usr/bin", "HOME": "/home/u"},
+    mounts=(Mount("/code", "/code"), Mount("/data", "/data", True)),
+    home="/home/u",
+    uid=1000,
+    gid=1000,
+    memory=1 << 28,
+    cpus=0.5,
+    pids=64,
+    scratch=1 << 20,
+    interpreter="node",
+)
+
+
+def test_everything_is_locked_down() -> None:
+    body = container_config(SPEC, "image", Facts(), "/fifos", ["/data/volume"])
+    host = body["HostConfig"]
+    assert body["User"] == "1000:1000" and body["NetworkDisabled"] and not body["Tty"]
+    assert host["NetworkMode"] == "none" and host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"]
+    assert not host["Privileged"] and host["SecurityOpt"][0] == "no-new-privileges"
+    assert host["SecurityOpt"][1].startswith('seccomp={"names"') or '"defaultAction"' in host["SecurityOpt"][1]
+    assert host["Memory"] == host["MemorySwap"] == 1 << 28
+    assert (host["NanoCpus"], host["PidsLimit"]) == (500_000_000, 64)
+    assert host["LogConfig"] == {"Type": "none"} and host["AutoRemove"] and host["Init"]
+    assert all("size=1048576" in options for options in host["Tmpfs"].values())
+    assert set(host["Tmpfs"]) == {"/tmp", "/home/u", "/data/volume"}
+    assert {m["Target"]: m["ReadOnly"] for m in host["Mounts"]} == {"/code": True, "/data": False, "/run/mcpbox": True}
+    assert body["Env"] == ["PATH=/usr/bin", "HOME=/home/u"]
+
+
+def test_a_program_of_the_system_is_the_images_own() -> None:
+    body = container_config(SPEC, "image", Facts(), "/fifos")
+    assert body["Cmd"][-2:] == ["node", "/code/index.js"] and body["Entrypoint"] == []
+
+
+def test_an_image_of_the_users_keeps_its_entry_point() -> None:
+    from msgspec.structs import replace
+
+    body = container_config(replace(SPEC, image="other", command=("stdio",)), "other", Facts())
+    assert body["Cmd"] == ["stdio"] and "Entrypoint" not in body and body["AttachStdin"]
+
+
+LOCAL = {"KernelVersion": "6.1", "ApiVersion": "1.41", "Components": [{"Name": "Engine"}]}
+
+
+@pytest.mark.parametrize(
+    ("version", "url", "expected"),
+    [
+        (LOCAL, "unix:///var/run/docker.sock", Facts(same_kernel=True)),
+        (LOCAL, "tcp://127.0.0.1:2375", Facts()),
+        (LOCAL | {"KernelVersion": "6.1-linuxkit"}, "unix:///var/run/docker.sock", Facts()),
+        (LOCAL | {"Platform": {"Name": "Docker Desktop 4"}}, "unix:///x", Facts()),
+        (
+            LOCAL | {"Components": [{"Name": "Engine"}, {"Name": "rootlesskit"}]},
+            "unix:///run/user/1000/docker.sock",
+            Facts(rootless=True, same_kernel=True),
+        ),
+        (
+            LOCAL | {"Components": [{"Name": "Podman Engine"}]},
+            "unix:///run/user/1000/podman/podman.sock",
+            Facts(podman=True, rootless=True, same_kernel=True),
+        ),
+    ],
+)
+def test_what_an_engine_is(version: dict[str, Any], url: str, expected: Facts) -> None:
+    assert facts(version, url, "6.1") == expected
+
+
+@pytest.mark.parametrize(
+    ("component", "version", "fixed"),
+    [
+        ("runc", "1.1.5+ds1", False),
+        ("runc", "1.2.7", False),
+        ("runc", "1.2.8", True),
+        ("runc", "1.3.2", False),
+        ("runc", "1.3.3", True),
+        ("runc", "2.0.0", True),
+        ("containerd", "1.7.28", False),
+        ("containerd", "1.7.29", True),
+        ("containerd", "2.0.6", False),
+    ],
+)
+def test_known_escapes(component: str, version: str, fixed: bool) -> None:
+    assert engine.is_fixed(component, version) == fixed
+
+
+def test_limits_that_an_engine_cannot_enforce_are_named() -> None:
+    assert engine.unenforceable({"MemoryLimit": True, "SwapLimit": False, "PidsLimit": False}) == ["swap", "processes"]
+    assert engine.unenforceable({}) == []
+
+
+def test_an_engine_that_is_gone_keeps_the_record() -> None:
+    with pytest.raises(BackendError):
+        docker.reap({"container": "x", "endpoint": "unix:///no/such.sock", "id": "x"})
