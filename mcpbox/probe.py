@@ -2,24 +2,29 @@
 
 It runs inside, where mcpbox is not installed, so it needs nothing but the standard library. Run as a program with
 ``--attempt NAME``, it makes the attempt right where it is: the positive control, without which "blocked" says nothing.
-Every attempt is a child process of its own, so that none masks or kills the next.
+Every attempt is a child process of its own, so that none masks or kills the next. "blocked" is said only of what the
+system refused; an attempt that crashes, hangs or cannot be made is "unavailable", which nobody may take for a wall.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import json
+import mmap
 import os
 import platform
 import pty
 import resource
+import select
 import signal
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -35,7 +40,7 @@ NUMBERS = {
     "swapon": (167, 224), "reboot": (169, 142), "sethostname": (170, 161), "settimeofday": (164, 170),
     "personality": (135, 92), "acct": (163, 89), "quotactl": (179, 60), "syslog": (103, 116),
 }  # fmt: skip
-TIOCSTI = 0x5412
+TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 SECONDS = 12
 DNS_QUERY = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03com\x00\x00\x01\x00\x01"
 LISTENERS: list = []
@@ -47,9 +52,13 @@ class Blocked(Exception):
 
 def call(name, *arguments):
     """A raw system call; its result, or OSError."""
+    return libc_call(NUMBERS[name][ARM], *arguments)
+
+
+def libc_call(number, *arguments):
     ctypes.set_errno(0)
     words = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
-    result = libc.syscall(ctypes.c_long(NUMBERS[name][ARM]), *words)
+    result = libc.syscall(ctypes.c_long(number), *words)
     if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result
@@ -57,7 +66,11 @@ def call(name, *arguments):
 
 def reads(path):
     with open(path, "rb") as file:
-        return f"read {len(file.read(4096))} bytes of {path}"
+        data = file.read(4096)
+    if not data:
+        # Such as /dev/null, which engines put over files of /proc.
+        raise Blocked(f"{path} is empty")
+    return f"read {len(data)} bytes of {path}"
 
 
 def writes(path):
@@ -152,12 +165,17 @@ def descriptors(limit):
 
 
 def burns(processors, seconds):
-    """Processor time that this many busy processes get, against what ``processors`` allow (with a half to spare)."""
+    """Processor time that busy processes get, against what ``processors`` allow (with a half to spare).
+
+    Long enough for what a quota lets a process save up, commonly a second, to be used up.
+    """
     children = []
     before = time.monotonic()
-    for _ in range(max(2, os.cpu_count() or 2)):
+    # More of them than processors, each with a share of its own, lest a busy machine be taken for a quota.
+    for _ in range(min(32, 4 * (os.cpu_count() or 2))):
         child = os.fork()
         if child == 0:
+            os.setsid()
             while time.monotonic() - before < seconds:
                 pass
             os._exit(0)
@@ -173,53 +191,62 @@ def burns(processors, seconds):
 
 
 def others():
-    """Processes that are not this server's own."""
-    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    known = {b"bwrap", b"docker-init", b"tini", b"catatonit", b"sh", b"python3", b"python", b"node"}
-    foreign = [p for p in pids if not any(word in _comm(p) for word in known)]
+    """Processes that are no ancestors of this one. Going by their names would overlook a python3 of the host's."""
+    parents = {pid: _parent(pid) for pid in map(int, filter(str.isdigit, os.listdir("/proc")))}
+    family, pid = {1}, os.getpid()
+    while pid:
+        family.add(pid)
+        pid = parents.get(pid, 0)
+    foreign = [pid for pid, parent in parents.items() if parent is not None and pid not in family]
     if not foreign:
-        raise Blocked(f"{len(pids)} processes to be seen, all the sandbox's own")
+        raise Blocked(f"{len(parents)} processes to be seen, all the sandbox's own")
     return f"sees {len(foreign)} other processes"
 
 
-def _comm(pid):
+def _parent(pid):
+    """None for a process that has ended meanwhile."""
     try:
-        with open(f"/proc/{pid}/comm", "rb") as file:
-            return file.read().strip()
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
     except OSError:
-        return b"sh"
+        return None
 
 
 def privileges():
     """Any capability, a missing no_new_privs, or a missing seccomp filter counts as getting through."""
-    with open("/proc/self/status") as file:
-        status = dict(line.split(":\t", 1) for line in file.read().splitlines() if ":\t" in line)
-    sets = {name: int(status[name], 16) for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")}
-    lacking = [name for name, value in sets.items() if value and name != "CapBnd"]
-    if sets["CapBnd"] and status["NoNewPrivs"] != "1":
-        lacking.append("CapBnd")
-    if status["NoNewPrivs"] != "1":
-        lacking.append("NoNewPrivs")
-    if status["Seccomp"] != "2":
-        lacking.append("Seccomp")
-    if os.geteuid() == 0:
+    status = _status("self")
+    lacking = [name for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb", "CapInh") if int(status[name], 16)]
+    lacking += [name for name, wanted in (("NoNewPrivs", "1"), ("Seccomp", "2")) if status[name] != wanted]
+    if 0 in (*os.getresuid(), *os.getresgid(), *os.getgroups()):
         lacking.append("root")
     if not lacking:
         raise Blocked("no capability, no_new_privs, seccomp filter")
     return "has or lacks: " + ", ".join(lacking)
 
 
-def types_into_terminal(request):
-    """On a terminal of this process's own, which is its controlling one."""
-    os.setsid()
-    _, other = pty.openpty()
-    import fcntl
-    import termios
+def _status(pid):
+    with open(f"/proc/{pid}/status") as file:
+        return dict(line.split(":\t", 1) for line in file.read().splitlines() if ":\t" in line)
 
-    fcntl.ioctl(other, termios.TIOCSCTTY, 0)
-    if libc.ioctl(other, ctypes.c_ulong(request), ctypes.c_char_p(b"x")) < 0:
+
+def asks_terminal(request):
+    """A request to a terminal of this process's own, which becomes its controlling one."""
+    _, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+    ctypes.set_errno(0)
+    if libc.ioctl(terminal, ctypes.c_ulong(request), ctypes.c_char_p(b"x")) < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return "typed a character"
+
+
+def calls_as_32_bit():
+    """getpid by the gate of 32-bit programs, whose call numbers mean something else to a filter for 64 bits."""
+    page = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    page.write(b"\x53\xb8\x14\x00\x00\x00\xcd\x80\x5b\xc3")  # push rbx; mov eax, 20; int 0x80; pop rbx; ret
+    result = ctypes.CFUNCTYPE(ctypes.c_long)(ctypes.addressof(ctypes.c_char.from_buffer(page)))()
+    if result < 0:
+        raise OSError(-result, os.strerror(-result))
+    return f"a 32-bit call answered {result}"
 
 
 def traces():
@@ -285,19 +312,65 @@ def hardlinks(directory, target):
     return "made a hard link"
 
 
-def gains(directory):
-    """A set-user-id program: whether running one changes who this is."""
+def gains():
+    """Run a set-user-id program of root's and look who it is."""
     for program in ("/usr/bin/su", "/bin/su", "/usr/bin/passwd", "/usr/bin/mount"):
         if os.path.exists(program) and os.stat(program).st_mode & 0o4000:
             break
     else:
         raise Blocked("no set-user-id program to be seen")
-    if os.statvfs(program).f_flag & os.ST_NOSUID:
-        raise Blocked("mounted nosuid")
-    with open("/proc/self/status") as file:
-        if "NoNewPrivs:\t1" in file.read():
-            raise Blocked("no_new_privs")
-    return f"{program} would run as root"
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execv(program, [program])
+    # The program may have ended by now; until it is waited for, its identity can still be read.
+    deadline = time.monotonic() + 5
+    while (status := _status(child))["Name"] != os.path.basename(program):
+        if status["State"].startswith("Z") or time.monotonic() > deadline:
+            raise RuntimeError(f"{program} did not start")
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.close(terminal)
+    real, effective = status["Uid"].split()[:2]
+    if real == effective:
+        raise Blocked(f"{program} ran as the same user, {effective}")
+    return f"{program} ran as user {effective}"
+
+
+def plants(directory):
+    """A program in a writable mount that makes root of whoever runs it."""
+    path = os.path.join(directory, f"mcpbox-setuid-{os.getpid()}")
+    with open(path, "wb") as file:
+        file.write(b"#!/bin/sh\n")
+    try:
+        os.chown(path, 0, 0)
+        os.chmod(path, 0o4755)
+        if os.stat(path).st_mode & 0o4000:
+            return "made a set-user-id program of root's"
+        raise Blocked("the set-user-id bit was taken away")
+    finally:
+        os.unlink(path)
+
+
+def through_proc(path):
+    """The root directory of any process that can be seen."""
+    refused = OSError(errno.ENOENT, "no process to be seen")
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            return reads(f"/proc/{pid}/root{path}")
+        except OSError as error:
+            refused = error
+    raise refused
+
+
+def holds_in_memfd(limit):
+    """Memory that no process maps, which shows in no resident size."""
+    descriptor, written = os.memfd_create("mcpbox"), 0
+    while written < limit:
+        written += os.write(descriptor, b"x" * (1 << 20))
+    # Long enough for whoever watches from outside to look.
+    time.sleep(1)
+    return f"{written >> 20} MiB of memory that is not mapped"
 
 
 def pings(host):
@@ -336,7 +409,10 @@ def signals(pid):
     return f"can signal process {pid}"
 
 
-NEW = {"mnt": 0x20000, "user": 0x10000000, "net": 0x40000000, "pid": 0x20000000, "ipc": 0x8000000, "uts": 0x4000000}
+NEW = {
+    "mnt": 0x20000, "user": 0x10000000, "net": 0x40000000, "pid": 0x20000000, "ipc": 0x8000000, "uts": 0x4000000,
+    "cgroup": 0x2000000, "time": 0x80,
+}  # fmt: skip
 
 #: name: (category, what it tries, how). Arguments in capitals are given by whoever runs the probe.
 ATTEMPTS = {
@@ -350,9 +426,13 @@ ATTEMPTS = {
     "write-read-only": ("files", "write to a read-only mount", lambda a: writes(a["READ_ONLY"])),
     "symlink": ("files", "follow a symlink out of a writable mount", lambda a: links(a["WRITABLE"], a["SSH_KEY"])),
     "hardlink": ("files", "hard-link a file into a writable mount", lambda a: hardlinks(a["WRITABLE"], a["SSH_KEY"])),
-    "setuid": ("files", "gain rights from a set-user-id program", lambda a: gains(a["WRITABLE"])),
+    "hardlink-read-only": ("files", "… one of a read-only mount", lambda a: hardlinks(a["WRITABLE"], a["READ_ONLY"])),
+    "proc-root": ("files", "leave through /proc/PID/root", lambda a: through_proc(a["SSH_KEY"])),
+    "setuid": ("files", "gain rights from a set-user-id program", lambda a: gains()),
+    "plant-setuid": ("files", "leave one in a writable mount", lambda a: plants(a["WRITABLE"])),
     "environment": ("host", "see the host's environment", lambda a: sees(a["VARIABLE"])),
     "init-environment": ("host", "read another process's environment", lambda a: init_environment(a["PID"])),
+    "first-environment": ("host", "read the first process's environment", lambda a: init_environment(1)),
     "processes": ("host", "see other processes", lambda a: others()),
     "signal": ("host", "signal a host process", lambda a: signals(a["PID"])),
     "privileges": ("host", "run with privileges", lambda a: privileges()),
@@ -376,6 +456,7 @@ ATTEMPTS = {
         for kind, flag in NEW.items()
     },
     "clone-newuser": ("kernel", "clone into a user namespace", lambda a: clones(NEW["user"])),
+    "clone-high-bit": ("kernel", "… with a high bit set", lambda a: clones(NEW["user"] | 1 << 40)),
     "clone3": ("kernel", "call clone3", lambda a: call("clone3", 0, 0)),
     "setns": ("kernel", "enter another namespace", lambda a: call("setns", os.open("/proc/self/ns/uts", 0), 0)),
     "mount": ("kernel", "mount a file system", lambda a: mounts()),
@@ -393,12 +474,18 @@ ATTEMPTS = {
     "ptrace": ("kernel", "trace a process", lambda a: traces()),
     "process-vm": ("kernel", "read a process's memory", lambda a: peeks()),
     "init-module": ("kernel", "load a kernel module", lambda a: call("init_module", b"", 0, b"")),
+    "finit-module": ("kernel", "… from a file", lambda a: call("finit_module", -1, b"", 0)),
     "kexec": ("kernel", "load another kernel", lambda a: call("kexec_load", 0, 0, None, 0)),
+    **({} if ARM else {
+        "int80": ("kernel", "call as a 32-bit program", lambda a: calls_as_32_bit()),
+        "x32": ("kernel", "call by x32 numbers", lambda a: libc_call(0x40000000 | 39)),
+    }),
     "handle": ("kernel", "open a file by its handle", lambda a: call("open_by_handle_at", -100, bytes(32), 0)),
     "personality": ("kernel", "switch off address randomisation", lambda a: call("personality", 0x40000)),
     "kernel-log": ("kernel", "read the kernel's log", lambda a: call("syslog", 10, None, 0)),
-    "tiocsti": ("kernel", "type into a terminal", lambda a: types_into_terminal(TIOCSTI)),
-    "tiocsti-high": ("kernel", "… with a high bit set", lambda a: types_into_terminal(TIOCSTI | 1 << 32)),
+    "tiocsti": ("kernel", "type into a terminal", lambda a: asks_terminal(TIOCSTI)),
+    "tiocsti-high": ("kernel", "… with a high bit set", lambda a: asks_terminal(TIOCSTI | 1 << 32)),
+    "tioclinux": ("kernel", "paste into a console", lambda a: asks_terminal(TIOCLINUX)),
     "dev-mem": ("devices", "open /dev/mem", lambda a: opens("/dev/mem", os.O_RDONLY)),
     "dev-kmsg": ("devices", "open /dev/kmsg", lambda a: opens("/dev/kmsg", os.O_RDONLY)),
     "dev-disk": ("devices", "see a disk", lambda a: disk()),
@@ -410,54 +497,59 @@ ATTEMPTS = {
     "kcore": ("devices", "read the kernel's memory", lambda a: reads("/proc/kcore")),
     "fork-bomb": ("quotas", "fork without end", lambda a: forks(a["FORKS"])),
     "memory-bomb": ("quotas", "take memory without end", lambda a: allocates(a["MEMORY"])),
+    "memfd-bomb": ("quotas", "… that is not mapped", lambda a: holds_in_memfd(a["MEMORY"])),
     "disk-bomb-tmp": ("quotas", "fill /tmp", lambda a: fills("/tmp", a["DISK"])),
     "disk-bomb-home": ("quotas", "fill the home directory", lambda a: fills(os.path.expanduser("~"), a["DISK"])),
     "disk-bomb-shm": ("quotas", "fill /dev/shm", lambda a: fills("/dev/shm", a["DISK"])),
     "disk-bomb-dev": ("quotas", "fill /dev", lambda a: fills("/dev", a["DISK"])),
     "file-bomb": ("quotas", "open files without end", lambda a: descriptors(a["FILES"])),
-    "cpu-burn": ("quotas", "use every processor", lambda a: burns(a["CPUS"], 2.0)),
+    "cpu-burn": ("quotas", "use every processor", lambda a: burns(a["CPUS"], 5.0)),
 }  # fmt: skip
 
 #: Attempts that need rights which an ordinary user has only as root of a user namespace of its own: their positive
-#: control runs in one, which has its own network too, so that no address out of it is ever tried.
+#: control runs in one, which has its own network too, so that no address out of it is ever tried. ``STAGES`` puts
+#: there what only root has elsewhere.
 IN_NAMESPACE = frozenset(
-    "icmp metadata gateway raw-socket packet-socket "
-    "unshare-mnt unshare-net unshare-pid unshare-ipc unshare-uts setns mount umount open-tree fsopen pivot-root chroot "
-    "privileges".split()
+    "icmp metadata gateway raw-socket packet-socket privileges plant-setuid "
+    "unshare-mnt unshare-net unshare-pid unshare-ipc unshare-uts unshare-cgroup unshare-time "
+    "setns mount umount open-tree fsopen pivot-root chroot "
+    "shadow root-home write-root write-usr write-etc docker-socket dev-mem dev-kmsg dev-disk disk-bomb-dev "
+    "sys-write proc-sys-write core-pattern".split()
 )
+#: Attempts whose positive control gets through on some machines only, and what decides.
+DEPENDS = {
+    "alg-socket": "the kernel's configuration",
+    "bpf": "kernel.unprivileged_bpf_disabled",
+    "handle": "the kernel's version",
+    "int80": "the kernel's configuration",
+    "io-uring": "kernel.io_uring_disabled",
+    "kernel-log": "kernel.dmesg_restrict",
+    "perf": "kernel.perf_event_paranoid",
+    "setuid": "the programs installed",
+    "tioclinux": "dev.tty.legacy_tiocsti",
+    "tiocsti": "dev.tty.legacy_tiocsti",
+    "tiocsti-high": "dev.tty.legacy_tiocsti",
+    "userfaultfd": "the kernel's configuration",
+    "vsock": "the kernel's configuration",
+    "x32": "the kernel's configuration",
+}
 #: Attempts without a positive control, and why there is none.
 NO_CONTROL = {
-    "root-home": "only root can, and the control never is",
-    "shadow": "only root can, and the control never is",
-    "write-root": "only root can, and the control never is",
-    "write-usr": "only root can, and the control never is",
-    "write-etc": "only root can, and the control never is",
-    "alg-socket": "depends on the kernel's configuration",
-    "bpf": "root only since kernel.unprivileged_bpf_disabled",
-    "perf": "depends on kernel.perf_event_paranoid",
-    "userfaultfd": "depends on vm.unprivileged_userfaultfd",
-    "io-uring": "depends on kernel.io_uring_disabled",
-    "vsock": "depends on the kernel's configuration",
+    "finit-module": "root only",
+    "first-environment": "root only: the first process outside is root's",
     "init-module": "root only",
-    "kexec": "root only",
-    "kernel-log": "root only",
-    "tiocsti": "root only since dev.tty.legacy_tiocsti",
-    "tiocsti-high": "root only since dev.tty.legacy_tiocsti",
-    "dev-mem": "root only",
-    "dev-kmsg": "root only",
-    "dev-disk": "depends on the machine",
-    "mknod": "root only",
-    "sys-write": "root only",
-    "proc-sys-write": "root only",
-    "core-pattern": "root only",
-    "sysrq": "root only",
     "kcore": "root only",
-    "disk-bomb-home": "the control has no home directory to fill",
-    "disk-bomb-dev": "root only",
-    "docker-socket": "depends on whether an engine runs, and for whom",
-    "handle": "depends on the file system",
-    "hardlink": "depends on fs.protected_hardlinks",
-    "setuid": "depends on the programs installed",
+    "kexec": "root only",
+    "mknod": "root only, and not in a user namespace",
+    "sysrq": "root only",
+}
+#: Attempts that a signal ends, where that is what the wall does: a quota, or a filter that kills. A kernel without
+#: calls for 32 bits faults.
+ENDED = {
+    "int80": (signal.SIGSYS, signal.SIGSEGV),
+    "x32": (signal.SIGSYS,),
+    "memory-bomb": (signal.SIGKILL,),
+    "memfd-bomb": (signal.SIGKILL,),
 }
 
 
@@ -485,28 +577,31 @@ def perf_attributes():
 
 
 def attempt(name, arguments):
-    """Make one attempt in a child; ``{"outcome": "allowed" | "blocked", "detail": TEXT}``."""
+    """Make one attempt in a child; ``{"outcome": "allowed" | "blocked" | "unavailable", "detail": TEXT}``."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
-        os.setpgid(0, 0)
-        os.close(read)
-        # The attempt, not the probe, is what a shortage of memory should end.
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("1000")
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        os.write(write, json.dumps(_judge(name, arguments)).encode())
-        os._exit(0)
+        # A session of its own, so that it may have a terminal; and never return into the parent's code.
+        try:
+            os.setsid()
+            os.close(read)
+            # The attempt, not the probe, is what a shortage of memory should end.
+            with open("/proc/self/oom_score_adj", "w") as file:
+                file.write("1000")
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            os.write(write, json.dumps(_judge(name, arguments)).encode())
+        finally:
+            os._exit(1)
     os.close(write)
     answer, deadline = b"", time.monotonic() + SECONDS
-    import select
-
-    while time.monotonic() < deadline and select.select([read], [], [], max(0, deadline - time.monotonic()))[0]:
+    while select.select([read], [], [], max(0, deadline - time.monotonic()))[0]:
         data = os.read(read, 65536)
         if not data:
             break
         answer += data
+    late = time.monotonic() >= deadline
     os.close(read)
+    # Before it is waited for, so that the number is still its own.
     try:
         os.killpg(child, signal.SIGKILL)
     except OSError:
@@ -514,9 +609,13 @@ def attempt(name, arguments):
     _, status = os.waitpid(child, 0)
     if answer:
         return json.loads(answer)
+    if late:
+        return {"outcome": "unavailable", "detail": f"no answer within {SECONDS} s"}
     if os.WIFSIGNALED(status):
-        return {"outcome": "blocked", "detail": f"ended by {signal.Signals(os.WTERMSIG(status)).name}"}
-    return {"outcome": "blocked", "detail": "no answer"}
+        number = signal.Signals(os.WTERMSIG(status))
+        outcome = "blocked" if number in ENDED.get(name, ()) else "unavailable"
+        return {"outcome": outcome, "detail": f"ended by {number.name}"}
+    return {"outcome": "unavailable", "detail": "the attempt could not be made"}
 
 
 def _judge(name, arguments):
@@ -530,8 +629,10 @@ def _judge(name, arguments):
         if what in PASSED_IN.get(name, ()):
             return {"outcome": "allowed", "detail": f"the kernel looked at the arguments ({what})"}
         return {"outcome": "blocked", "detail": f"{what}: {error.strerror or error}"}
+    except MemoryError:
+        return {"outcome": "blocked", "detail": "no more memory"}
     except Exception as error:
-        return {"outcome": "blocked", "detail": f"{type(error).__name__}: {error}"}
+        return {"outcome": "unavailable", "detail": f"{type(error).__name__}: {error}"}
 
 
 #: Attempts whose arguments are deliberately wrong, with the errors that only an open call gives.
@@ -541,15 +642,50 @@ PASSED_IN = {
     "pivot-root": ("EINVAL", "EBUSY"),
     "umount": ("EBUSY", "EINVAL"),
     "init-module": ("ENOEXEC", "EFAULT", "EINVAL"),
+    "finit-module": ("EBADF", "EINVAL"),
     "kexec": ("EINVAL", "EADDRNOTAVAIL"),
     "handle": ("EINVAL", "ESTALE", "EBADF"),
     "io-uring": ("EINVAL", "EFAULT"),
     "keyctl": ("ENOKEY",),
+    "tioclinux": ("ENOTTY", "EINVAL"),
 }
 
 
-def listen_alone(arguments):
-    """In a network namespace of the control's own: give it the addresses that the attempts aim at, and listen there."""
+def covers_file(path):
+    """Another file in the place of one of root's, for this mount namespace alone."""
+    with tempfile.NamedTemporaryFile(delete=False) as file:
+        file.write(b"staged")
+    call("mount", file.name.encode(), path.encode(), None, 0x1000, None)
+    os.unlink(file.name)
+
+
+def covers_directory(path, *names):
+    """An empty directory of this namespace's own in the place of root's, with these files in it."""
+    call("mount", b"none", path.encode(), b"tmpfs", 0, None)
+    for name in names:
+        with open(os.path.join(path, name), "wb"):
+            pass
+
+
+def covers_root():
+    directory = tempfile.mkdtemp()
+    covers_directory(directory)
+    os.mkdir(f"{directory}/proc")
+    call("mount", b"/proc", f"{directory}/proc".encode(), None, 0x5000, None)
+    os.chroot(directory)
+    os.chdir("/")
+
+
+def listens_as_engine():
+    covers_directory(os.path.realpath("/var/run"))
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind("/var/run/docker.sock")
+    listener.listen()
+    LISTENERS.append(listener)
+
+
+def listens(arguments):
+    """Give this network namespace the addresses that the attempts aim at, and listen there."""
     for command in (
         "ip link set lo up",
         "ip address add 169.254.169.254/32 dev lo",
@@ -559,44 +695,112 @@ def listen_alone(arguments):
     with open("/proc/sys/net/ipv4/ping_group_range", "w") as file:
         file.write("0 0")
     for host, port in (("169.254.169.254", 80), ("172.17.0.1", arguments["TCP4"])):
-        listener = socket.create_server((host, int(port)))
-        listener.set_inheritable(True)
-        LISTENERS.append(listener)
+        LISTENERS.append(socket.create_server((host, int(port))))
+
+
+#: What a positive control in namespaces of its own has to find there.
+STAGES = {
+    "icmp": listens,
+    "metadata": listens,
+    "gateway": listens,
+    "docker-socket": lambda a: listens_as_engine(),
+    "shadow": lambda a: covers_file("/etc/shadow"),
+    "root-home": lambda a: covers_directory("/root", "letter"),
+    "write-root": lambda a: covers_root(),
+    "write-usr": lambda a: covers_directory("/usr"),
+    "write-etc": lambda a: covers_directory("/etc"),
+    "dev-mem": lambda a: covers_directory("/dev", "mem"),
+    "dev-kmsg": lambda a: covers_directory("/dev", "kmsg"),
+    "dev-disk": lambda a: covers_directory("/dev", "sda"),
+    "disk-bomb-dev": lambda a: covers_directory("/dev"),
+    "sys-write": lambda a: covers_file("/sys/kernel/mm/ksm/run"),
+    "proc-sys-write": lambda a: covers_file("/proc/sys/kernel/domainname"),
+    "core-pattern": lambda a: covers_file("/proc/sys/kernel/core_pattern"),
+}
+
+
+class Refused(Exception):
+    """A request that this server does not answer: JSON-RPC's code, and the text."""
+
+
+def answer(method, parameters):
+    if method == "initialize":
+        return {
+            "protocolVersion": parameters.get("protocolVersion", "2025-06-18"),
+            "capabilities": {"tools": {}},
+            "serverInfo": {"name": "probe", "version": "1"},
+        }
+    if method == "ping":
+        return {}
+    if method == "tools/list":
+        return {"tools": TOOLS}
+    if method != "tools/call":
+        raise Refused(-32601, f"no method {method}")
+    name, given = parameters.get("name"), parameters.get("arguments") or {}
+    if name == "echo":
+        return _content(given.get("message", ""))
+    if name == "list_attempts":
+        rows = [{"name": name, "category": row[0], "title": row[1]} for name, row in ATTEMPTS.items()]
+        return {**_content(json.dumps(rows)), "structuredContent": {"attempts": rows}}
+    if name != "attempt":
+        raise Refused(-32602, f"no tool {name}")
+    if given.get("name") not in ATTEMPTS:
+        raise Refused(-32602, f"no attempt {given.get('name')}")
+    outcome = attempt(given["name"], given.get("arguments", {}))
+    return {**_content(json.dumps(outcome)), "structuredContent": outcome}
+
+
+def _content(text):
+    return {"content": [{"type": "text", "text": text}]}
+
+
+TOOLS = [
+    {
+        "name": "echo",
+        "description": "Returns its message.",
+        "inputSchema": {"type": "object", "properties": {"message": {"type": "string"}}},
+    },
+    {
+        "name": "list_attempts",
+        "description": "Lists the attempts that can be made.",
+        "inputSchema": {"type": "object"},
+        "annotations": {"readOnlyHint": True},
+    },
+    {
+        "name": "attempt",
+        "description": "Makes one attempt to get out.",
+        "inputSchema": {
+            "type": "object",
+            "properties": {"name": {"type": "string"}, "arguments": {"type": "object"}},
+            "required": ["name"],
+        },
+    },
+]
 
 
 def serve():
     """Speak MCP on standard input and output, protocol 2025-06-18."""
-    tools = [
-        {"name": "echo", "description": "Returns its text.", "inputSchema": {"type": "object"}},
-        {"name": "attempt", "description": "Makes one attempt to get out.", "inputSchema": {"type": "object"}},
-    ]
     for line in sys.stdin:
         message = json.loads(line)
-        method, parameters = message.get("method"), message.get("params") or {}
         if "id" not in message:
             continue
-        if method == "initialize":
-            result = {
-                "protocolVersion": parameters.get("protocolVersion", "2025-06-18"),
-                "capabilities": {"tools": {}},
-                "serverInfo": {"name": "probe", "version": "1"},
-            }
-        elif method == "tools/list":
-            result = {"tools": tools}
-        elif method == "tools/call" and parameters.get("name") == "attempt":
-            given = parameters["arguments"]
-            outcome = attempt(given["name"], given.get("arguments", {}))
-            result = {"content": [{"type": "text", "text": json.dumps(outcome)}], "structuredContent": outcome}
-        else:
-            result = {"content": [{"type": "text", "text": json.dumps(parameters)}]}
-        sys.stdout.write(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}) + "\n")
+        reply = {"jsonrpc": "2.0", "id": message["id"]}
+        try:
+            reply["result"] = answer(message.get("method"), message.get("params") or {})
+        except Refused as refused:
+            reply["error"] = {"code": refused.args[0], "message": refused.args[1]}
+        sys.stdout.write(json.dumps(reply) + "\n")
         sys.stdout.flush()
 
 
+def main(words):
+    if words[:1] != ["--attempt"]:
+        return serve()
+    name, arguments = words[1], json.loads(words[2]) if len(words) > 2 else {}
+    if words[3:] == ["--alone"] and name in STAGES:
+        STAGES[name](arguments)
+    sys.stdout.write(json.dumps(attempt(name, arguments)) + "\n")
+
+
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--attempt"]:
-        if sys.argv[4:5] == ["--alone"]:
-            listen_alone(json.loads(sys.argv[3]))
-        sys.stdout.write(json.dumps(attempt(sys.argv[2], json.loads(sys.argv[3]))) + "\n")
-    else:
-        serve()
+    main(sys.argv[1:])

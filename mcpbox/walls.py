@@ -26,7 +26,7 @@ from mcpbox import probe
 from mcpbox.errors import McpboxError
 
 #: Where an attempt that is bounded only by its quota stops by itself: above the quotas of ``PROFILE``.
-BOUNDS = {"FORKS": 200, "MEMORY": 700 << 20, "DISK": 96 << 20, "FILES": 6000, "CPUS": 1.0}
+BOUNDS = {"FORKS": 200, "MEMORY": 700 << 20, "DISK": 96 << 20, "FILES": 6000, "CPUS": 0.5}
 VARIABLE = "MCPBOX_PROBE_DECOY"
 NAMESPACES = ("unshare", "--user", "--map-root-user", "--mount", "--net", "--pid", "--fork", "--ipc", "--uts")
 PROFILE = """version = 1
@@ -35,7 +35,7 @@ description = "What the probe is given, to try to get more"
 
 [sandbox]
 memory = "512MiB"
-cpus = 1.0
+cpus = 0.5
 pids = 128
 scratch = "64MiB"
 

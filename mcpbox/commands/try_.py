@@ -28,12 +28,13 @@ def run(command: Sequence[str], backend: str) -> int:
             _show(result)
     escaped = [result for result in results if result.inside != "blocked"]
     controlled = [result for result in results if result.outside == "allowed"]
-    click.echo(
-        f"\n{len(results) - len(escaped)} of {len(results)} attempts were blocked inside; "
-        f"{len(controlled)} of them get through outside, and the rest need more than an ordinary user there too."
-    )
+    held = sum(result.inside == "blocked" for result in controlled)
+    click.echo(f"\n{held} of {len(controlled)} attempts that work outside were blocked inside.")
+    if others := len(results) - len(controlled):
+        blocked = len(results) - len(escaped) - held
+        click.echo(f"Of {others} more, which an ordinary user cannot make outside either, {blocked} were blocked.")
     for result in escaped:
-        click.secho(f"NOT BLOCKED: {result.title}: {result.detail}", fg="red")
+        click.secho(f"NOT BLOCKED: {result.title}: {result.inside}, {_plain(result.detail)}", fg="red")
     return 0 if answered and not escaped else 1
 
 
@@ -44,18 +45,20 @@ def _call(command: Sequence[str], backend: str) -> bool:
     try:
         answer = server.initialize()
         if not answer or "result" not in answer:
-            raise McpboxError(
-                f"the server did not start: {(answer or {}).get('error', {}).get('message', 'no answer')}"
-            )
+            reason = (answer or {}).get("error", {}).get("message", "no answer")
+            raise McpboxError(f"the server did not start: {_plain(reason, 500)}")
         info = answer["result"].get("serverInfo", {})
-        click.echo(f"{info.get('name', 'The server')} {info.get('version', '')} answers from its {backend} sandbox.")
+        title = _plain(f"{info.get('name', 'The server')} {info.get('version', '')}", 40)
+        click.echo(f"{title} answers from its {backend} sandbox.")
         listed = (server.request("tools/list", {}) or {}).get("result", {}).get("tools", [])
-        click.echo(f"It offers {len(listed)} tools: {', '.join(tool['name'] for tool in listed[:8])} …")
+        names = _plain(", ".join(str(tool["name"]) for tool in listed), 56)
+        click.echo(f"It offers {len(listed)} tools: {names}")
         name, arguments = _harmless(listed)
         if name:
             result = (server.request("tools/call", {"name": name, "arguments": arguments}) or {}).get("result", {})
             text = next((part.get("text", "") for part in result.get("content", []) if part.get("type") == "text"), "")
-            click.echo(f"{name}({arguments or ''}) says: {text.splitlines()[0][:60] if text else result}\n")
+            click.echo(_plain(f"{name} says: {text or result}", 78))
+        click.echo()
         return True
     finally:
         server.close()
@@ -76,6 +79,13 @@ def _harmless(tools: Sequence[dict[str, object]]) -> tuple[str, dict[str, str]]:
 
 def _show(result: Result) -> None:
     colours = {"blocked": "green", "allowed": "red"}
-    outside = result.outside or ("needs root" if "root" in probe.NO_CONTROL[result.name] else "no control")
-    inside = click.style(f"{result.inside:<10}", fg=colours.get(result.inside, "yellow"))
+    if not (outside := result.outside):
+        outside = "needs root" if "root" in probe.NO_CONTROL[result.name] else "no control"
+    inside = click.style(result.inside, fg=colours.get(result.inside, "yellow"))
     click.echo(f"  {result.title:<42}{outside:<12}{inside}")
+
+
+def _plain(text: object, limit: int = 200) -> str:
+    """On one line and without what a terminal obeys: it comes from a server that nobody has to trust (CWE-150)."""
+    shown = "".join(character if character.isprintable() else " " for character in str(text))
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"

@@ -178,7 +178,7 @@ def _start(spec: SandboxSpec, program: str, limits: quota.Quota, stack: ExitStac
     status, child_status = pipe(True)
     block, child_block = pipe(False)
     files = etc_files(spec.uid, spec.gid, spec.home)
-    data = {name: text.encode() for name, text in files.items()} | {"seccomp": seccomp.bpf()}
+    data = {name: text.encode() for name, text in files.items()} | {"seccomp": seccomp.bpf(limits.refused)}
     fds = {name: _memory_file(name, content, theirs) for name, content in data.items()}
     fds |= {"status": child_status, "block": child_block}
     root = os.geteuid() == 0

@@ -35,6 +35,8 @@ class Quota(Protocol):
     prefix: tuple[str, ...]
     #: what that prefix needs in its environment, and the server must not see
     environment: Mapping[str, str]
+    #: system calls to refuse on top: ways to memory that the mechanism does not see
+    refused: tuple[str, ...]
     #: what the mechanism cannot do; empty where it enforces everything
     notice: str
 
@@ -145,6 +147,7 @@ class Cgroup(Struct):
     groups: Mapping[str, Mapping[str, str]]
     prefix: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    refused: tuple[str, ...] = ()
     notice: str = ""
 
     def create(self) -> None:
@@ -188,6 +191,7 @@ class Scope(Struct):
 
     prefix: tuple[str, ...]
     environment: Mapping[str, str]
+    refused: tuple[str, ...] = ()
     notice: str = ""
 
     def join(self) -> None:
@@ -211,6 +215,7 @@ class Watchdog(Struct):
     pids: int
     prefix: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    refused: tuple[str, ...] = ("memfd_create", "shmget")
     notice: str = "no cgroup can be used here: memory and processor time are watched from outside instead"
     _why: list[str] = field(default_factory=list)
     _stopped: list[bool] = field(default_factory=list)

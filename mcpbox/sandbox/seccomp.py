@@ -2,7 +2,8 @@
 
 It is what Docker allows a container without capabilities, less what no MCP server needs and exploits do: io_uring,
 ptrace and process_vm_*, userfaultfd, keyrings, bpf, perf, namespaces of one's own, sockets of other families than
-Unix, IP and netlink. Whatever is not named is refused with EPERM, and so is what a later kernel adds.
+Unix, IP and netlink. Whatever is not named is refused with EPERM; what later kernels add is answered with ENOSYS, the
+one error on which C libraries fall back to an older call.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import json
 import os
 import zlib
+from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
 
 from msgspec import Struct
@@ -17,36 +20,71 @@ from msgspec import Struct
 from mcpbox import __version__, paths
 from mcpbox.errors import BackendError
 
-PLAIN = """
-accept accept4 access alarm arch_prctl arm_fadvise64_64 bind brk cachestat capget capset chdir chmod chown
-clock_getres clock_gettime clock_nanosleep close close_range connect copy_file_range creat dup dup2 dup3
-epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait eventfd eventfd2 execve execveat exit
-exit_group faccessat faccessat2 fadvise64 fallocate fchdir fchmod fchmodat fchmodat2 fchown fchownat fcntl fdatasync
-fgetxattr flistxattr flock fork fremovexattr fsetxattr fstat fstatfs fsync ftruncate futex futex_requeue futex_wait
-futex_waitv futex_wake futimesat get_robust_list get_thread_area getcpu getcwd getdents getdents64 getegid geteuid
-getgid getgroups getitimer getpeername getpgid getpgrp getpid getppid getpriority getrandom getresgid getresuid
-getrlimit getrusage getsid getsockname getsockopt gettid gettimeofday getuid getxattr inotify_add_watch inotify_init
-inotify_init1 inotify_rm_watch io_cancel io_destroy io_getevents io_setup io_submit ioprio_get ioprio_set kill
-landlock_add_rule landlock_create_ruleset landlock_restrict_self lchown lgetxattr link linkat listen listxattr
-llistxattr lremovexattr lseek lsetxattr lstat madvise map_shadow_stack membarrier memfd_create mincore mkdir mkdirat
-mknod mknodat mlock mlock2 mlockall mmap mprotect mq_getsetattr mq_notify mq_open mq_timedreceive mq_timedsend
-mq_unlink mremap mseal msgctl msgget msgrcv msgsnd msync munlock munlockall munmap nanosleep newfstatat open openat
-openat2 pause pidfd_open pidfd_send_signal pipe pipe2 pkey_alloc pkey_free pkey_mprotect poll ppoll prctl pread64
-preadv preadv2 prlimit64 pselect6 pwrite64 pwritev pwritev2 read readahead readlink readlinkat readv recvfrom recvmmsg
-recvmsg removexattr rename renameat renameat2 restart_syscall riscv_flush_icache rmdir rseq rt_sigaction rt_sigpending
-rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_tgsigqueueinfo sched_get_priority_max
-sched_get_priority_min sched_getaffinity sched_getattr sched_getparam sched_getscheduler sched_rr_get_interval
-sched_setaffinity sched_setattr sched_setparam sched_setscheduler sched_yield select semctl semget semop semtimedop
-sendfile sendmmsg sendmsg sendto set_robust_list set_thread_area set_tid_address setfsgid setfsuid setgid setgroups
-setitimer setpgid setpriority setregid setresgid setresuid setreuid setrlimit setsid setsockopt setuid setxattr shmat
-shmctl shmdt shmget shutdown sigaltstack signalfd signalfd4 socketpair splice stat statfs statx symlink symlinkat sync
-sync_file_range syncfs sysinfo tee tgkill time timer_create timer_delete timer_getoverrun timer_gettime timer_settime
-timerfd_create timerfd_gettime timerfd_settime times tkill truncate umask uname unlink unlinkat utime utimensat utimes
-vfork vmsplice wait4 waitid write writev
-""".split()
+#: By purpose. openat2 is here: it opens what openat opens, and runtimes such as runc count on it.
+CALLS = {
+    "files and directories": """
+        access chdir chmod chown close close_range copy_file_range creat dup dup2 dup3 faccessat faccessat2
+        fadvise64 fallocate fchdir fchmod fchmodat fchmodat2 fchown fchownat fcntl fdatasync flock fstat fstatfs
+        fsync ftruncate futimesat getcwd getdents getdents64 lchown link linkat lseek lstat mkdir mkdirat mknod
+        mknodat newfstatat open openat openat2 pread64 preadv preadv2 pwrite64 pwritev pwritev2 read readahead
+        readlink readlinkat readv rename renameat renameat2 rmdir sendfile splice stat statfs statx symlink
+        symlinkat sync sync_file_range syncfs tee truncate umask unlink unlinkat utime utimensat utimes vmsplice
+        write writev
+    """,
+    "extended attributes": """
+        fgetxattr flistxattr fremovexattr fsetxattr getxattr lgetxattr listxattr llistxattr lremovexattr lsetxattr
+        removexattr setxattr
+    """,
+    "waiting for events": """
+        epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait eventfd eventfd2 inotify_add_watch
+        inotify_init inotify_init1 inotify_rm_watch io_cancel io_destroy io_getevents io_pgetevents io_setup
+        io_submit poll ppoll pselect6 select signalfd signalfd4
+    """,
+    "memory": """
+        brk cachestat madvise map_shadow_stack membarrier memfd_create mincore mlock mlock2 mlockall mmap mprotect
+        mremap mseal msync munlock munlockall munmap pkey_alloc pkey_free pkey_mprotect
+    """,
+    "processes and threads": """
+        arch_prctl capget capset execve execveat exit exit_group fork get_robust_list get_thread_area getpgid
+        getpgrp getpid getppid getsid gettid kill pause pidfd_open pidfd_send_signal prctl restart_syscall rseq
+        rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait
+        rt_tgsigqueueinfo set_robust_list set_thread_area set_tid_address setpgid setsid sigaltstack tgkill tkill
+        vfork wait4 waitid
+    """,
+    "users and groups": """
+        getegid geteuid getgid getgroups getresgid getresuid getuid setfsgid setfsuid setgid setgroups setregid
+        setresgid setresuid setreuid setuid
+    """,
+    "sockets and pipes": """
+        accept accept4 bind connect getpeername getsockname getsockopt listen pipe pipe2 recvfrom recvmmsg recvmsg
+        sendmmsg sendmsg sendto setsockopt shutdown socketpair
+    """,
+    "locks, and messages between processes": """
+        futex futex_requeue futex_wait futex_waitv futex_wake mq_getsetattr mq_notify mq_open mq_timedreceive
+        mq_timedsend mq_unlink msgctl msgget msgrcv msgsnd semctl semget semop semtimedop shmat shmctl shmdt shmget
+    """,
+    "scheduling and limits": """
+        getcpu getpriority getrlimit getrusage ioprio_get ioprio_set prlimit64 sched_get_priority_max
+        sched_get_priority_min sched_getaffinity sched_getattr sched_getparam sched_getscheduler
+        sched_rr_get_interval sched_setaffinity sched_setattr sched_setparam sched_setscheduler sched_yield
+        setpriority setrlimit
+    """,
+    "time": """
+        alarm clock_getres clock_gettime clock_nanosleep getitimer gettimeofday nanosleep setitimer time
+        timer_create timer_delete timer_getoverrun timer_gettime timer_settime timerfd_create timerfd_gettime
+        timerfd_settime times
+    """,
+    "the system, and walls of one's own": """
+        getrandom landlock_add_rule landlock_create_ruleset landlock_restrict_self sysinfo uname
+    """,
+}
+PLAIN = " ".join(CALLS.values()).split()
 
 #: clone3 hides its flags in memory, where a filter cannot look; ENOSYS makes the C library use clone.
 ABSENT = ("clone3",)
+#: The highest number on the list is mseal's. From 424 on a number means the same call on every architecture, and from
+#: 512 on x86 has old ones of x32. Engines since runc 1.0 do this by themselves.
+LATER = range(463, 512)
 
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
 #: CLONE_NEWTIME | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET | NEWNS
@@ -56,6 +94,8 @@ TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 #: PER_LINUX, PER_LINUX32, UNAME26, both, and the query, as Docker allows.
 PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
 U32 = 0xFFFFFFFF
+#: bytes of the checksum before a kept filter
+SUM = 4
 
 
 class Rule(Struct, frozen=True):
@@ -111,26 +151,42 @@ def docker_profile() -> str:
     return json.dumps(profile)
 
 
-def bpf() -> bytes:
-    """The filter for this machine's architecture, compiled once and then kept: loading libseccomp is felt at start.
+def bpf(refused: Collection[str] = ()) -> bytes:
+    """The filter, less what is ``refused``, for this machine's architecture.
 
-    Raises BackendError if libseccomp is needed and missing.
+    It is compiled once and then kept, since loading libseccomp is felt at start. Raises BackendError if libseccomp is
+    needed and missing, McpboxError if others can write where it is kept.
     """
-    text = repr((__version__, PLAIN, ABSENT, [(r.syscall, r.argument, r.mask, r.value) for r in rules()]))
-    path = paths.state_dir() / f"seccomp-{os.uname().machine}-{zlib.crc32(text.encode()):08x}.bpf"
-    try:
-        # What is cut short or changed, the kernel refuses to load, and the sandbox does not start.
-        return path.read_bytes()
-    except FileNotFoundError:
-        program = compile_filter()
-    paths.private_dir(path.parent)
+    text = repr(
+        (
+            __version__,
+            sorted(refused),
+            PLAIN,
+            ABSENT,
+            LATER,
+            [(r.syscall, r.argument, r.mask, r.value) for r in rules()],
+        )
+    )
+    # Nothing tells a filter that allows everything from this one but who could have written it: this user, and no
+    # server, since no profile can give one this directory. The sum is for what a full or failing disk leaves.
+    directory = paths.private_dir(paths.state_dir())
+    path = directory / f"seccomp-{os.uname().machine}-{zlib.crc32(text.encode()):08x}.bpf"
+    with suppress(FileNotFoundError):
+        kept = path.read_bytes()
+        if len(kept) > SUM and kept[:SUM] == _sum(kept[SUM:]):
+            return kept[SUM:]
+    program = compile_filter(refused)
     temporary = path.with_suffix(f".{os.getpid()}")
-    temporary.write_bytes(program)
+    temporary.write_bytes(_sum(program) + program)
     temporary.rename(path)
     return program
 
 
-def compile_filter() -> bytes:
+def _sum(program: bytes) -> bytes:
+    return zlib.crc32(program).to_bytes(SUM, "big")
+
+
+def compile_filter(refused: Collection[str] = ()) -> bytes:
     """The filter compiled by libseccomp.
 
     Calls of another architecture (32-bit, x32) kill the process. Raises BackendError if libseccomp is missing.
@@ -147,11 +203,13 @@ def compile_filter() -> bytes:
     program.set_attr(pyseccomp.Attr.ACT_BADARCH, pyseccomp.KILL_PROCESS)
     known = {name: _number(pyseccomp, name) for name in (*PLAIN, *ABSENT, *(rule.syscall for rule in rules()))}
     for name in PLAIN:
-        if known[name] is not None:
+        if known[name] is not None and name not in refused:
             program.add_rule(pyseccomp.ALLOW, known[name])
     for name in ABSENT:
         if known[name] is not None:
             program.add_rule(pyseccomp.ERRNO(errno.ENOSYS), known[name])
+    for number in LATER:
+        program.add_rule(pyseccomp.ERRNO(errno.ENOSYS), number)
     for rule in rules():
         condition = pyseccomp.Arg(rule.argument, pyseccomp.MASKED_EQ, rule.mask, rule.value)
         program.add_rule(pyseccomp.ALLOW, known[rule.syscall], condition)
