@@ -76,6 +76,8 @@ def exposure(path: str, home: Path, *, unsafe: bool = False) -> str:
     """Why ``path`` must not be shown to a server; "" if it may. ``unsafe`` leaves only what no profile can allow."""
     if path == "/" and not unsafe:
         return "it is the whole file system"
+    if path in SHARED and not unsafe:
+        return "other programs keep their sockets there; name a directory below it"
     for own in (paths.config_dir(), paths.data_dir(), paths.state_dir()):
         if _overlap(path, str(own)):
             return "it holds mcpbox's own files"
@@ -88,8 +90,6 @@ def exposure(path: str, home: Path, *, unsafe: bool = False) -> str:
         for name in PRIVATE:
             if _overlap(path, f"{directory}/{name}"):
                 return f"it holds credentials, history or start-up files (~/{name})"
-    if path in SHARED:
-        return "other programs keep their sockets there; name a directory below it"
     for directory in SYSTEM:
         if _overlap(path, directory) and not any(_within(path, own) for own in homes):
             return f"it belongs to the system ({directory})"
