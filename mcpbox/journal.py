@@ -10,7 +10,7 @@ from typing import Any
 
 from mcpbox import paths
 
-#: A file larger than this is moved aside when a session begins; one older file is kept.
+#: A file larger than this is moved aside and one older one kept: a server must not fill the disk with refusals.
 ROTATE_BYTES = 8 << 20
 
 
@@ -20,16 +20,23 @@ class Journal:
     def __init__(self, name: str, session: str) -> None:
         directory = paths.private_dir(paths.private_dir(paths.state_dir()) / "log")
         self.path = directory / f"{name}.jsonl"
-        if self.path.exists() and self.path.stat().st_size > ROTATE_BYTES:
-            self.path.replace(self.path.with_suffix(".jsonl.1"))
-        self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         self._session = session
+        self._fd = self._open()
 
     def record(self, event: Mapping[str, Any]) -> None:
         """Write one event. Raises OSError: what cannot be recorded must not happen."""
         line = json.dumps({"time": round(time.time(), 3), "session": self._session, **event}).encode() + b"\n"
         if os.write(self._fd, line) != len(line):
             raise OSError(f"{self.path}: the record was written in part")
+        if os.lseek(self._fd, 0, os.SEEK_CUR) > ROTATE_BYTES:
+            os.close(self._fd)
+            # Another session of this server may have moved it already.
+            if self.path.exists() and self.path.stat().st_size > ROTATE_BYTES:
+                self.path.replace(self.path.with_suffix(".jsonl.1"))
+            self._fd = self._open()
+
+    def _open(self) -> int:
+        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     def close(self) -> None:
         os.close(self._fd)

@@ -1,7 +1,7 @@
 """The pump between the host and a sandboxed server: read what is there, feed the session, carry out its actions.
 
 One thread, one poll loop, bounded buffers. A side is not read from while the other takes no more: back-pressure reaches
-the writer, and mcpbox holds at most ``HIGH_WATER`` bytes and the messages of one read for each direction.
+the writer, and mcpbox holds a bounded number of bytes for each direction, whatever the two sides do.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ class Relay:
         self._stdin_closed = False
         self._poll = select.poll()
         self._polled: dict[int, int] = {}
-        self._state: tuple[object, ...] = ()
+        self._stirred = True
+        self._answers_bound = 2 * HIGH_WATER + session.max_bytes
 
     def run(self) -> int:
         """Relay until the server has ended or mcpbox is told to end; the exit code of ``wrap``."""
@@ -132,8 +133,10 @@ class Relay:
         process, outlets = self._process, (*self._outlets.values(), self._errors)
         ended_at: float | None = None
         self._poll.register(wake, select.POLLIN)
+        self._poll.register(process.exited, select.POLLIN)
         while True:
-            self._watch()
+            if self._stirred or outlets[0].size or outlets[1].size or outlets[2].size:
+                self._stirred = self._watch()
             events = dict(self._poll.poll(self._timeout(ended_at)))
             if self._signal:
                 process.kill()
@@ -147,12 +150,15 @@ class Relay:
                     self._read(fd, side)
             if process.stderr in events and self._stderr_open:
                 self._stderr_open = bool(self._forward_stderr())
+                self._stirred |= not self._stderr_open
             if self._outlets[Side.CLIENT].broken:
                 # The host is gone, or no longer listens: there is nobody to serve.
                 process.kill()
                 return 128 + signal.SIGPIPE
-            self._close_stdin()
-            self._check_deadline()
+            if self._deadline is not None:
+                self._check_deadline()
+            if self._host_in not in self._reading:
+                self._close_stdin()
             if ended_at is None and process.exited in events:
                 ended_at = time.monotonic()
                 self._poll.unregister(process.exited)
@@ -162,23 +168,21 @@ class Relay:
             ):
                 return self._finish()
 
-    def _watch(self) -> None:
-        """Poll for what can be acted on: reading only where what it causes has room, writing only where it must."""
+    def _watch(self) -> bool:
+        """Poll for what can be acted on: reading only where what it causes has room, writing only where it must.
+
+        Whether that has to be looked at again although nothing is left to be written.
+        """
         client, server = self._outlets[Side.CLIENT], self._outlets[Side.SERVER]
         errors = self._errors
-        state = (
-            len(self._reading), self._stderr_open, client.size > 0, client.full, server.size > 0, server.full,
-            errors.size > 0, errors.full,
-        )  # fmt: skip
-        if state == self._state:
-            return
-        if not self._state:
-            self._poll.register(self._process.exited, select.POLLIN)
-        self._state = state
         wanted = {outlet.fd: select.POLLOUT for outlet in (client, server, errors) if outlet.size}
-        # A message goes to the other side. What it makes mcpbox answer to its own sender is not held against it: a
-        # host that writes before it reads would else stop a server that waits for it.
-        wanted |= {fd: select.POLLIN for fd, side in self._reading.items() if not self._outlets[side.other].full}
+        # A message goes to the other side. What waits for its own sender is held against it only where that cannot be
+        # what the other side sent: a host that writes before it reads would else be stopped for ever.
+        wanted |= {
+            fd: select.POLLIN
+            for fd, side in self._reading.items()
+            if not self._outlets[side.other].full and self._outlets[side].size <= self._answers_bound
+        }
         if self._stderr_open and not errors.full:
             wanted[self._process.stderr] = select.POLLIN
         for fd in self._polled.keys() - wanted.keys():
@@ -186,6 +190,7 @@ class Relay:
         for fd, mask in wanted.items():
             self._poll.register(fd, mask)
         self._polled = wanted
+        return any(outlet.size for outlet in (client, server, errors))
 
     def _timeout(self, ended_at: float | None) -> float | None:
         """Milliseconds until something has to be looked at again."""
@@ -206,6 +211,7 @@ class Relay:
                 self._deadline = None if self._host_in in self._reading else self._deadline
             return
         del self._reading[fd]
+        self._stirred = True
         self._perform(self._session.end(side))
         if side is Side.CLIENT:
             self._deadline = time.monotonic() + GRACE_SECONDS

@@ -50,7 +50,7 @@ class Session:
 
     def __init__(self, policies: Sequence[Policy], max_bytes: int) -> None:
         self._policies = policies
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._lines = {side: Lines(max_bytes) for side in Side}
         self._pending: dict[Side, dict[tuple[bool, jsonrpc.Id], Request]] = {side: {} for side in Side}
         self._cancelled: dict[Side, dict[tuple[bool, jsonrpc.Id], Request]] = {side: {} for side in Side}
@@ -181,7 +181,7 @@ class Session:
 
     def _oversized(self, side: Side, line: Oversized, actions: list[Action]) -> None:
         kind, id = jsonrpc.addressee(line)
-        reason = f"a message of {line.size} bytes, more than max_bytes = {self._max_bytes}"
+        reason = f"a message of {line.size} bytes, more than max_bytes = {self.max_bytes}"
         actions.append(Record({"event": "oversized", "side": side.value, "bytes": line.size, "kind": kind}))
         actions.append(Divert(f"[mcpbox] dropped {reason}, from the {side.value}\n".encode()))
         if kind == "response":

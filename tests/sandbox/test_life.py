@@ -164,6 +164,23 @@ def test_neither_side_reading_makes_nobody_hold_more_than_its_buffers(runner: Ru
     assert gone(runner)
 
 
+def test_a_server_that_asks_without_end_is_held_too(runner: Runner) -> None:
+    """Each refusal is an answer that the server does not read, and a record: neither may grow without a bound."""
+    with runner.echo("greedy", profile='[messages]\nmax_bytes = "64KiB"\n') as host:
+        log = runner.home / ".state/mcpbox/log/test.jsonl"
+        assert eventually(lambda: log.exists() and log.stat().st_size > 1 << 20, 20)
+
+        def settled() -> bool:
+            size = log.stat().st_size
+            return not eventually(lambda: log.stat().st_size != size, 0.5)
+
+        os.set_blocking(host.stderr.fileno(), False)
+        assert eventually(lambda: (host.stderr.read(1 << 20), settled())[1], 60)
+        assert psutil.Process(host.process.pid).memory_info().rss < 100 << 20
+        host.process.terminate()
+        assert host.process.wait(10) == 143
+
+
 def test_several_at_once_do_not_disturb_each_other(runner: Runner) -> None:
     hosts = [runner.echo() for _ in range(8)]
     try:

@@ -55,6 +55,8 @@ def main():
     if mode == "deaf":
         while True:
             send({"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": "x" * 65536}})
+    while mode == "greedy":
+        send({"jsonrpc": "2.0", "id": 1, "method": "sampling/createMessage", "params": {}})
     for line in sys.stdin:
         handle(json.loads(line), mode)
     while mode == "stubborn":
