@@ -42,6 +42,8 @@ NUMBERS = {
 }  # fmt: skip
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 SECONDS = 12
+#: System V shared memory is taken in segments of this many bytes, under consecutive keys.
+SEGMENT, SEGMENT_KEY = 16 << 20, 0x6D637062
 DNS_QUERY = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03com\x00\x00\x01\x00\x01"
 LISTENERS: list = []
 
@@ -373,6 +375,30 @@ def holds_in_memfd(limit):
     return f"{written >> 20} MiB of memory that is not mapped"
 
 
+def holds_in_segments(limit):
+    """The same in segments that outlive who made them, until the IPC namespace ends: never to try in the host's."""
+    libc.shmat.restype, libc.shmdt.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    held = 0
+    while held * SEGMENT < limit:
+        ctypes.set_errno(0)
+        identity = libc.shmget(SEGMENT_KEY + held, ctypes.c_size_t(SEGMENT), 0o1600)
+        if identity < 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        held += 1
+        address = libc.shmat(identity, None, 0)
+        ctypes.memset(address, 120, SEGMENT)
+        libc.shmdt(address)
+    time.sleep(1)
+    return f"{held * SEGMENT >> 20} MiB of memory that nobody is attached to"
+
+
+def drops_segments():
+    key = SEGMENT_KEY
+    while (identity := libc.shmget(key, ctypes.c_size_t(0), 0)) >= 0:
+        libc.shmctl(identity, 0, None)
+        key += 1
+
+
 def pings(host):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP) as client:
         client.settimeout(2)
@@ -426,10 +452,10 @@ ATTEMPTS = {
     "write-read-only": ("files", "write to a read-only mount", lambda a: writes(a["READ_ONLY"])),
     "symlink": ("files", "follow a symlink out of a writable mount", lambda a: links(a["WRITABLE"], a["SSH_KEY"])),
     "hardlink": ("files", "hard-link a file into a writable mount", lambda a: hardlinks(a["WRITABLE"], a["SSH_KEY"])),
-    "hardlink-read-only": ("files", "… one of a read-only mount", lambda a: hardlinks(a["WRITABLE"], a["READ_ONLY"])),
+    "hardlink-read-only": ("files", "hard-link a read-only file", lambda a: hardlinks(a["WRITABLE"], a["READ_ONLY"])),
     "proc-root": ("files", "leave through /proc/PID/root", lambda a: through_proc(a["SSH_KEY"])),
     "setuid": ("files", "gain rights from a set-user-id program", lambda a: gains()),
-    "plant-setuid": ("files", "leave one in a writable mount", lambda a: plants(a["WRITABLE"])),
+    "plant-setuid": ("files", "leave a set-user-id program of root's", lambda a: plants(a["WRITABLE"])),
     "environment": ("host", "see the host's environment", lambda a: sees(a["VARIABLE"])),
     "init-environment": ("host", "read another process's environment", lambda a: init_environment(a["PID"])),
     "first-environment": ("host", "read the first process's environment", lambda a: init_environment(1)),
@@ -456,17 +482,17 @@ ATTEMPTS = {
         for kind, flag in NEW.items()
     },
     "clone-newuser": ("kernel", "clone into a user namespace", lambda a: clones(NEW["user"])),
-    "clone-high-bit": ("kernel", "… with a high bit set", lambda a: clones(NEW["user"] | 1 << 40)),
+    "clone-high-bit": ("kernel", "clone into one, a high bit set", lambda a: clones(NEW["user"] | 1 << 40)),
     "clone3": ("kernel", "call clone3", lambda a: call("clone3", 0, 0)),
     "setns": ("kernel", "enter another namespace", lambda a: call("setns", os.open("/proc/self/ns/uts", 0), 0)),
     "mount": ("kernel", "mount a file system", lambda a: mounts()),
-    "umount": ("kernel", "unmount one", lambda a: call("umount2", b"/proc", 2)),
+    "umount": ("kernel", "unmount a file system", lambda a: call("umount2", b"/proc", 2)),
     "open-tree": ("kernel", "detach a mount", lambda a: call("open_tree", -100, b"/", 0x8001)),
     "fsopen": ("kernel", "open a file system", lambda a: call("fsopen", b"tmpfs", 0)),
     "pivot-root": ("kernel", "pivot the root", lambda a: call("pivot_root", b".", b".")),
     "chroot": ("kernel", "change the root", lambda a: escapes_chroot()),
     "keyctl": ("kernel", "use the kernel's keyring", lambda a: call("keyctl", 0, -3, 0)),
-    "add-key": ("kernel", "add a key to it", lambda a: call("add_key", b"user", b"mcpbox", b"x", 1, -2)),
+    "add-key": ("kernel", "add a key to a keyring", lambda a: call("add_key", b"user", b"mcpbox", b"x", 1, -2)),
     "bpf": ("kernel", "load BPF", lambda a: call("bpf", 0, bpf_attributes(), 72)),
     "perf": ("kernel", "use performance events", lambda a: call("perf_event_open", perf_attributes(), 0, -1, -1, 0)),
     "io-uring": ("kernel", "set up io_uring", lambda a: call("io_uring_setup", 4, ctypes.create_string_buffer(120))),
@@ -474,7 +500,7 @@ ATTEMPTS = {
     "ptrace": ("kernel", "trace a process", lambda a: traces()),
     "process-vm": ("kernel", "read a process's memory", lambda a: peeks()),
     "init-module": ("kernel", "load a kernel module", lambda a: call("init_module", b"", 0, b"")),
-    "finit-module": ("kernel", "… from a file", lambda a: call("finit_module", -1, b"", 0)),
+    "finit-module": ("kernel", "load one from a file", lambda a: call("finit_module", -1, b"", 0)),
     "kexec": ("kernel", "load another kernel", lambda a: call("kexec_load", 0, 0, None, 0)),
     **({} if ARM else {
         "int80": ("kernel", "call as a 32-bit program", lambda a: calls_as_32_bit()),
@@ -484,7 +510,7 @@ ATTEMPTS = {
     "personality": ("kernel", "switch off address randomisation", lambda a: call("personality", 0x40000)),
     "kernel-log": ("kernel", "read the kernel's log", lambda a: call("syslog", 10, None, 0)),
     "tiocsti": ("kernel", "type into a terminal", lambda a: asks_terminal(TIOCSTI)),
-    "tiocsti-high": ("kernel", "… with a high bit set", lambda a: asks_terminal(TIOCSTI | 1 << 32)),
+    "tiocsti-high": ("kernel", "type into one, a high bit set", lambda a: asks_terminal(TIOCSTI | 1 << 32)),
     "tioclinux": ("kernel", "paste into a console", lambda a: asks_terminal(TIOCLINUX)),
     "dev-mem": ("devices", "open /dev/mem", lambda a: opens("/dev/mem", os.O_RDONLY)),
     "dev-kmsg": ("devices", "open /dev/kmsg", lambda a: opens("/dev/kmsg", os.O_RDONLY)),
@@ -497,7 +523,8 @@ ATTEMPTS = {
     "kcore": ("devices", "read the kernel's memory", lambda a: reads("/proc/kcore")),
     "fork-bomb": ("quotas", "fork without end", lambda a: forks(a["FORKS"])),
     "memory-bomb": ("quotas", "take memory without end", lambda a: allocates(a["MEMORY"])),
-    "memfd-bomb": ("quotas", "… that is not mapped", lambda a: holds_in_memfd(a["MEMORY"])),
+    "memfd-bomb": ("quotas", "take memory that no process maps", lambda a: holds_in_memfd(a["MEMORY"])),
+    "segment-bomb": ("quotas", "take System V shared memory", lambda a: holds_in_segments(a["MEMORY"])),
     "disk-bomb-tmp": ("quotas", "fill /tmp", lambda a: fills("/tmp", a["DISK"])),
     "disk-bomb-home": ("quotas", "fill the home directory", lambda a: fills(os.path.expanduser("~"), a["DISK"])),
     "disk-bomb-shm": ("quotas", "fill /dev/shm", lambda a: fills("/dev/shm", a["DISK"])),
@@ -514,7 +541,7 @@ IN_NAMESPACE = frozenset(
     "unshare-mnt unshare-net unshare-pid unshare-ipc unshare-uts unshare-cgroup unshare-time "
     "setns mount umount open-tree fsopen pivot-root chroot "
     "shadow root-home write-root write-usr write-etc docker-socket dev-mem dev-kmsg dev-disk disk-bomb-dev "
-    "sys-write proc-sys-write core-pattern".split()
+    "sys-write proc-sys-write core-pattern segment-bomb".split()
 )
 #: Attempts whose positive control gets through on some machines only, and what decides.
 DEPENDS = {
@@ -550,7 +577,12 @@ ENDED = {
     "x32": (signal.SIGSYS,),
     "memory-bomb": (signal.SIGKILL,),
     "memfd-bomb": (signal.SIGKILL,),
+    "segment-bomb": (signal.SIGKILL,),
 }
+
+
+#: What is to do after an attempt that may have been ended before it could do it.
+AFTER = {"segment-bomb": drops_segments}
 
 
 def listed(path):
@@ -607,6 +639,7 @@ def attempt(name, arguments):
     except OSError:
         pass
     _, status = os.waitpid(child, 0)
+    AFTER.get(name, lambda: None)()
     if answer:
         return json.loads(answer)
     if late:

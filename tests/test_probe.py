@@ -127,6 +127,7 @@ def test_the_catalogue_is_in_order() -> None:
     for name, (category, title, act) in probe.ATTEMPTS.items():
         assert category in ("files", "host", "network", "kernel", "devices", "quotas"), name
         assert 0 < len(title) <= 40 and callable(act), f"{name}: a title has to fit its column"
+    assert len({row[1] for row in probe.ATTEMPTS.values()}) == len(probe.ATTEMPTS), "each title stands on its own"
     categories = [row[0] for row in probe.ATTEMPTS.values()]
     assert sum(a != b for a, b in pairwise(categories)) == len(set(categories)) - 1
 

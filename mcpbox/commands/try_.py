@@ -17,7 +17,7 @@ def run(command: Sequence[str], backend: str) -> int:
     """0 if the server answered and nothing got out, 1 otherwise."""
     chosen = sandbox.choose(backend)
     answered = not command or _call(command, chosen)
-    click.echo(f"Attacking the {chosen} sandbox from inside; each attempt is made outside of it first.\n")
+    click.echo(f"Attacking the {chosen} sandbox from inside, each attempt first outside of it.\n")
     click.echo(f"{'attempt':<44}{'outside':<12}{'inside':<10}")
     results: list[Result] = []
     with Walls(chosen) as walls:
@@ -34,7 +34,8 @@ def run(command: Sequence[str], backend: str) -> int:
         blocked = len(results) - len(escaped) - held
         click.echo(f"Of {others} more, which an ordinary user cannot make outside either, {blocked} were blocked.")
     for result in escaped:
-        click.secho(f"NOT BLOCKED: {result.title}: {result.inside}, {_plain(result.detail)}", fg="red")
+        click.secho(f"NOT BLOCKED: {result.title} ({result.inside})", fg="red")
+        click.echo(f"  {_plain(result.detail, 78)}")
     return 0 if answered and not escaped else 1
 
 

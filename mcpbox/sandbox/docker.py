@@ -17,6 +17,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mcpbox import config, paths
 from mcpbox.errors import BackendError
@@ -44,10 +45,12 @@ class Facts(Struct, frozen=True):
     #: whether its containers run on this kernel, so that a FIFO works between us and them
     same_kernel: bool = False
     cgroup_namespaces: bool = True
+    #: a file with the seccomp profile, for an engine that takes no profile but only the name of one
+    seccomp: str = ""
 
 
-def facts(version: Mapping[str, Any], endpoint: str, kernel_release: str) -> Facts:
-    """Read an engine's ``/version``. Docker Desktop answers on a local socket, but from a virtual machine."""
+def facts(version: Mapping[str, Any], info: Mapping[str, Any], endpoint: str, kernel_release: str) -> Facts:
+    """Read an engine's ``/version`` and ``/info``. Docker Desktop answers on a local socket, from a virtual machine."""
     components = [str(part.get("Name", "")) for part in version.get("Components") or ()]
     platform = str((version.get("Platform") or {}).get("Name", ""))
     podman = any("Podman" in name for name in components)
@@ -55,7 +58,7 @@ def facts(version: Mapping[str, Any], endpoint: str, kernel_release: str) -> Fac
     api = tuple(int(number) for number in str(version.get("ApiVersion", "1.41")).split(".")[:2])
     return Facts(
         podman=podman,
-        rootless="rootlesskit" in components or (podman and not endpoint.startswith("unix:///run/podman")),
+        rootless="name=rootless" in (info.get("SecurityOptions") or ()),
         same_kernel=local and "Desktop" not in platform,
         cgroup_namespaces=api >= (1, 41),
     )
@@ -88,7 +91,9 @@ def container_config(
     if streams:
         mounts.append({"Type": "bind", "Source": streams, "Target": INSIDE, "ReadOnly": True})
         command = ["/bin/sh", "-c", SHIM, "sh", *command]
-    mode = f"size={spec.scratch},uid={spec.uid},gid={spec.gid},nosuid,nodev,exec"
+    # Podman knows no owner of a tmpfs; then everyone inside may write to it, and only the server is inside.
+    own = "mode=1777" if engine_facts.podman else f"mode=0700,uid={spec.uid},gid={spec.gid}"
+    options = f"size={spec.scratch},nosuid,nodev,exec"
     environment = dict(spec.environment)
     if spec.image:
         del environment["PATH"]
@@ -96,7 +101,7 @@ def container_config(
         "NetworkMode": "none",
         "ReadonlyRootfs": True,
         "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges", f"seccomp={seccomp.docker_profile()}"],
+        "SecurityOpt": ["no-new-privileges", f"seccomp={engine_facts.seccomp or seccomp.docker_profile()}"],
         "IpcMode": "private",
         "PidMode": "",
         "UTSMode": "",
@@ -112,9 +117,9 @@ def container_config(
         "OomScoreAdj": 500,
         # A volume of the image's would be a place on the disk, writable and without a bound.
         "Tmpfs": {
-            **{volume: f"mode=0700,{mode}" for volume in volumes},
-            "/tmp": f"mode=1777,{mode}",
-            spec.home: f"mode=0700,{mode}",
+            **{volume: f"{own},{options}" for volume in volumes},
+            "/tmp": f"mode=1777,{options}",
+            spec.home: f"{own},{options}",
         },
         "Ulimits": [
             {"Name": "nofile", "Soft": OPEN_FILES, "Hard": OPEN_FILES},
@@ -189,8 +194,15 @@ def launch(spec: SandboxSpec, remember: Remember) -> Container:
             stack.callback(client.close)
             version = client.version()
             volumes = _require_image(client, image)
-            about = facts(version, endpoint.url, os.uname().release)
-            _require_limits(client.info())
+            info = client.info()
+            _require_limits(info)
+            about = facts(version, info, endpoint.url, os.uname().release)
+            if about.podman:
+                if not about.same_kernel:
+                    raise BackendError(
+                        "Podman on another machine cannot be given mcpbox's seccomp filter", "use Docker"
+                    )
+                about = replace(about, seccomp=str(seccomp.profile_file()))
             streams: Streams
             if about.same_kernel and not spec.image:
                 streams = FifoStreams(paths.private_dir(paths.runtime_dir() / "streams"), spec.session)
@@ -344,8 +356,6 @@ def check() -> list[Finding]:
 
 def _venv_by_name(spec: SandboxSpec) -> SandboxSpec:
     """A virtual environment over the system's Python: the image has that Python elsewhere, so it is called by name."""
-    from msgspec.structs import replace
-
     if not spec.command or spec.image:
         return spec
     program = spec.command[0]

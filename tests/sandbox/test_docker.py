@@ -60,27 +60,24 @@ def test_an_image_of_the_users_keeps_its_entry_point() -> None:
 LOCAL = {"KernelVersion": "6.1", "ApiVersion": "1.41", "Components": [{"Name": "Engine"}]}
 
 
+ROOTLESS = {"SecurityOptions": ["name=seccomp,profile=default", "name=rootless"]}
+PODMAN = LOCAL | {"Components": [{"Name": "Podman Engine"}]}
+
+
 @pytest.mark.parametrize(
-    ("version", "url", "expected"),
+    ("version", "info", "url", "expected"),
     [
-        (LOCAL, "unix:///var/run/docker.sock", Facts(same_kernel=True)),
-        (LOCAL, "tcp://127.0.0.1:2375", Facts()),
-        (LOCAL | {"KernelVersion": "6.1-linuxkit"}, "unix:///var/run/docker.sock", Facts()),
-        (LOCAL | {"Platform": {"Name": "Docker Desktop 4"}}, "unix:///x", Facts()),
-        (
-            LOCAL | {"Components": [{"Name": "Engine"}, {"Name": "rootlesskit"}]},
-            "unix:///run/user/1000/docker.sock",
-            Facts(rootless=True, same_kernel=True),
-        ),
-        (
-            LOCAL | {"Components": [{"Name": "Podman Engine"}]},
-            "unix:///run/user/1000/podman/podman.sock",
-            Facts(podman=True, rootless=True, same_kernel=True),
-        ),
+        (LOCAL, {}, "unix:///var/run/docker.sock", Facts(same_kernel=True)),
+        (LOCAL, {}, "tcp://127.0.0.1:2375", Facts()),
+        (LOCAL | {"KernelVersion": "6.1-linuxkit"}, {}, "unix:///var/run/docker.sock", Facts()),
+        (LOCAL | {"Platform": {"Name": "Docker Desktop 4"}}, {}, "unix:///x", Facts()),
+        (LOCAL, ROOTLESS, "unix:///run/user/1000/docker.sock", Facts(rootless=True, same_kernel=True)),
+        (PODMAN, ROOTLESS, "unix:///x", Facts(podman=True, rootless=True, same_kernel=True)),
+        (PODMAN, {}, "unix:///x", Facts(podman=True, same_kernel=True)),
     ],
 )
-def test_what_an_engine_is(version: dict[str, Any], url: str, expected: Facts) -> None:
-    assert facts(version, url, "6.1") == expected
+def test_what_an_engine_is(version: dict[str, Any], info: dict[str, Any], url: str, expected: Facts) -> None:
+    assert facts(version, info, url, "6.1") == expected
 
 
 @pytest.mark.parametrize(

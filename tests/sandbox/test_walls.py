@@ -57,7 +57,9 @@ REASONS = {
     "kcore": "ENOENT|EACCES|EPERM|is empty",
     "fork-bomb": r"Resource temporarily unavailable after (\d\d|1[0-2]\d) processes",
     "memory-bomb": "SIGKILL|memory",
+    # Where nothing but a watchdog limits memory, the filter refuses what it cannot see.
     "memfd-bomb": "SIGKILL|memory|EPERM",
+    "segment-bomb": "SIGKILL|memory|EPERM",
     "disk-bomb-dev": "Read-only file system after 0 MiB|Permission denied after 0 MiB",
     "file-bomb": "Too many open files after 40",
     "cpu-burn": "held to",
