@@ -80,7 +80,10 @@ def learned(gateway: Gateway, resolved: profile.Resolved) -> str:
     """The ``[network]`` table with which the session would have gone as it did."""
     rules = Rules.parse(resolved.profile.network.allow)
     lines = list(resolved.profile.network.allow)
-    lines += [f"{name}:{port}" for name, port in sorted(gateway.used) if not rules.decide(name, port).allow]
+    for target, opaque in sorted(gateway.used.items()):
+        name, _, port = target.rpartition(":")
+        if (rule := rules.decide(name, int(port)).rule) is None or (opaque and not rule.opaque):
+            lines.append(f"tcp://{target}" if opaque else target)
     return "[network]\nallow = [\n" + "".join(f'    "{line}",\n' for line in lines) + "]\n"
 
 

@@ -28,8 +28,9 @@ STAGGER_SECONDS = 0.25
 #: How often a changed profile, idle connections and the end of the session are looked for.
 SWEEP_SECONDS = 1.0
 PIPE_BYTES = 1 << 20
-#: Denials told on stderr, one for each different thing; a server that tries without end must not fill the host's log.
-MAX_TOLD = 200
+#: Lines told on stderr, and denials put on record: a server that tries without end must fill neither the host's log nor
+#: ours, where it would push out what came before.
+MAX_TOLD, MAX_DENIALS = 200, 10_000
 
 
 class Limits(Struct, frozen=True):
@@ -69,12 +70,15 @@ class Gateway:
         learn: bool = False,
     ) -> None:
         self._read, self._write = read, write
-        self._rules, self._limits, self._owner, self._proxy, self._learn = rules, limits, owner, proxy, learn
-        #: NAME, PORT of everything that was let out
-        self.used: set[tuple[str, int]] = set()
+        self._rules, self._limits, self._owner, self._proxy = rules, limits, owner, proxy
+        #: nothing is refused to a public host
+        self.learning = learn
+        #: NAME:PORT of everything that was let out, and whether it was anything but TLS or HTTP for that name
+        self.used: dict[str, bool] = {}
         self._mux = mux.Mux(mux.FROM_RELAY)
         self._upstreams: dict[int, Upstream] = {}
         self._told: set[str] = set()
+        self._denials = 0
         self._bytes = 0
         self._full = False
         self._thread = threading.Thread(target=self._main, name="gateway", daemon=True)
@@ -168,12 +172,12 @@ class Gateway:
 
     def _judge_name(self, rules: Rules, name: str) -> Decision:
         decision = rules.decide_name(name)
-        return decision if decision.allow or not self._learn else LEARN.decide_name(name)
+        return decision if decision.allow or not self.learning else LEARN.decide_name(name)
 
     def judge(self, name: str, port: int) -> Decision:
         """By the rules in force now; while learning, any public host passes."""
         decision = self._rules.decide(name, port)
-        if decision.allow or not self._learn:
+        if decision.allow or not self.learning:
             return decision
         return Rules.parse([f"*:{port}"]).decide(name, port)
 
@@ -245,21 +249,39 @@ class Gateway:
     # Record and report
 
     def _allow(self, upstream: Upstream, addresses: Sequence[str], dropped: Sequence[str]) -> None:
-        self.used.add((upstream.name, upstream.port))
+        self.use(upstream, opaque=upstream.rule.opaque)
         event = {"decision": "allow", "name": upstream.name, "port": upstream.port, "rule": upstream.rule.text}
         self._owner.record({"event": "egress", **event, "addresses": list(addresses), "dropped": list(dropped)})
 
+    def use(self, upstream: Upstream, *, opaque: bool) -> None:
+        """Note what a rule would have to allow."""
+        target = f"{upstream.name}:{upstream.port}"
+        self.used[target] = self.used.get(target, False) or opaque
+
+    def failed(self, upstream: Upstream, why: str) -> None:
+        """A connection was allowed, and could not be made."""
+        event = {"decision": "failed", "name": upstream.name, "port": upstream.port, "reason": why}
+        self._owner.record({"event": "egress", **event})
+        self._tell(f"egress failed: {upstream.name}:{upstream.port}: {why}")
+        self.drop(upstream.number)
+
     def deny(self, name: str, port: int | None, reason: str, remedy: str) -> None:
         shown = ascii(name)[1:-1] + (f":{port}" if port is not None else "")
-        if shown + reason in self._told or len(self._told) > MAX_TOLD:
-            return
-        self._told.add(shown + reason)
-        if len(self._told) > MAX_TOLD:
-            shown, reason, remedy = "…", "more denials than are told", ""
-        event = {"event": "egress", "decision": "deny", "name": shown, "reason": reason, "remedy": remedy}
-        self._owner.record(event)
+        event = {"decision": "deny", "name": shown, "reason": reason, "remedy": remedy}
+        self._denials += 1
+        if self._denials <= MAX_DENIALS:
+            last = {"last": True} if self._denials == MAX_DENIALS else {}
+            self._owner.record({"event": "egress", **event, **last})
         hint = f'; to allow it: [network] allow = ["{remedy}"]' if remedy else ""
-        self._owner.report(f"egress denied: {shown}: {reason}{hint}")
+        self._tell(f"egress denied: {shown}: {reason}{hint}")
+
+    def _tell(self, line: str) -> None:
+        """Once for each different line, until there are too many."""
+        if line in self._told or len(self._told) > MAX_TOLD:
+            return
+        self._told.add(line)
+        full = len(self._told) > MAX_TOLD
+        self._owner.report("egress: there was more, which only the log tells" if full else line)
 
     async def _sweep(self) -> None:
         while True:
@@ -268,7 +290,7 @@ class Gateway:
                 self._reload()
             except Exception as error:
                 self._owner.report(f"egress: nothing is allowed any more: {error}")
-                self._rules, self._learn = Rules.parse([]), False
+                self._rules, self.learning = Rules.parse([]), False
                 self._revoke()
             now = asyncio.get_running_loop().time()
             for number, upstream in tuple(self._upstreams.items()):

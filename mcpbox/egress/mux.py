@@ -173,7 +173,7 @@ class Mux:
         self._forget(number)
 
     def ended(self, number: int) -> bool:
-        """Whether both sides have said that they are over."""
+        """Whether both sides have said that they are over, in what was fed so far."""
         stream = self._streams.get(number)
         return stream is None or (stream.ended and stream.their_end)
 

@@ -52,6 +52,7 @@ class Relay:
         self._stub = Stub(self._ask, self._watch, self._unwatch)
         self._out: deque[memoryview] = deque()
         self._size = 0
+        self._listeners: list[socket.socket] = []
         self._connections: dict[int, Connection] = {}
         self._starved: set[int] = set()
         self._poll = select.epoll()
@@ -70,6 +71,7 @@ class Relay:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((address, port))
         sock.listen(1024)
+        self._listeners.append(sock)
         sock.setblocking(False)
         self._watch(sock.fileno(), lambda _: self._accept(sock))
 
@@ -79,12 +81,17 @@ class Relay:
 
     def run(self) -> None:
         """Until the gateway is gone. Raises mux.ProtocolError."""
-        self._send(mux.READY)
-        while self._read in self._act:
-            for fd, events in self._poll.poll():
-                act = self._act.get(fd)
-                if act is not None:
-                    act(events)
+        try:
+            self._send(mux.READY)
+            while self._read in self._act:
+                for fd, events in self._poll.poll():
+                    act = self._act.get(fd)
+                    if act is not None:
+                        act(events)
+        finally:
+            for sock in (*self._listeners, *(connection.sock for connection in self._connections.values())):
+                sock.close()
+            self._poll.close()
 
     # The stream
 
@@ -237,7 +244,8 @@ class Relay:
         self._settle(connection)
 
     def _settle(self, connection: Connection) -> None:
-        if self._mux.ended(connection.stream) and not connection.out:
+        # Not ``mux.ended`` alone, which knows of an end before the data that came with it has been written.
+        if connection.their_end and not connection.out and self._mux.ended(connection.stream):
             self._drop(connection, reset=False)
         else:
             self._interest(connection)
@@ -287,7 +295,8 @@ class Relay:
 def main() -> None:
     """Read the plan, a line of JSON on standard input, and be the relay it wants.
 
-    ``ports`` are listened to at every address, those of ``localhost`` on ::1 too; ``networks`` (CIDR) are to be local;
+    ``ports`` are listened to at every IPv4 address, those of ``localhost`` on ::1 too; ``networks`` (CIDR) are to be
+    local, and where one of them is IPv6, ``ports`` are listened to at every address of that too;
     ``join`` is the process whose network namespace to enter, or 0 inside of it; ``uid`` whom root becomes then.
     """
     line = b""
@@ -311,10 +320,14 @@ def main() -> None:
     relay.answer_names()
     for port in sorted({53, *plan["ports"]}):
         relay.listen("0.0.0.0", port)
-    # Without IPv6 nobody connects to ::1 either.
-    with suppress(OSError):
-        for port in plan["localhost"]:
-            relay.listen("::1", port)
+    if any(":" in network for network in plan["networks"]):
+        for port in sorted(plan["ports"]):
+            relay.listen("::", port)
+    else:
+        # Without IPv6 nobody connects to ::1 either.
+        with suppress(OSError):
+            for port in plan["localhost"]:
+                relay.listen("::1", port)
     if plan["join"]:
         netns.leave_files(plan["uid"])
     if plan["join"] or plan["networks"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mcpbox.egress import mux
@@ -32,12 +33,13 @@ class Upstream(asyncio.BufferedProtocol):
 
     def __init__(self, gateway: Gateway, number: int, name: str, port: int, rule: Rule) -> None:
         self.name, self.port, self.rule = name, port, rule
-        self._gateway, self._number = gateway, number
+        self._gateway, self.number = gateway, number
         self._inspector = None if rule.opaque else Inspector(name, port)
         self._transport: asyncio.Transport | None = None
+        # What the inspection holds back, and what came before there was a connection.
+        self._held = b""
         self._early: list[bytes] = []
         self._early_end = False
-        self._client_ended = False
         self._remote_ended = False
         self._paused = False
         self._blocked = False
@@ -54,36 +56,48 @@ class Upstream(asyncio.BufferedProtocol):
             addresses = await self._gateway.addresses(self)
             async with asyncio.timeout(DIAL_SECONDS):
                 sock = await self._gateway.dial(self, addresses)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await loop.create_connection(lambda: self, sock=sock)
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                await loop.create_connection(lambda: self, sock=sock)
+            except BaseException:
+                sock.close()
+                raise
         except Denied as denial:
             self._deny(denial)
         except (OSError, TimeoutError) as error:
-            self._deny(Denied(f"it cannot be reached: {error or type(error).__name__}"))
+            self._gateway.failed(self, str(error) or type(error).__name__)
         except Exception as error:
             self._gateway.fail(f"{type(error).__name__}: {error}")
 
-    def _refuse(self, refusal: Refused) -> None:
-        """The bytes do not speak of the name; a rule may say that they need not."""
-        self._deny(Denied(refusal.reason, f"tcp://{self.name}:{self.port}"))
-
     def _deny(self, denial: Denied) -> None:
         self._gateway.deny(self.name, self.port, denial.reason, denial.remedy)
-        self._gateway.drop(self._number)
+        self._gateway.drop(self.number)
 
     # From the server in the sandbox
 
     def from_client(self, data: bytes) -> None:
         self.moved = asyncio.get_running_loop().time()
-        count = len(data)
+        if self._pass_on(lambda inspector: inspector.feed(data), data):
+            self._pay(len(data))
+
+    def _pass_on(self, step: Callable[[Inspector], bytes], data: bytes = b"") -> bool:
+        """Send on what may be after a step of the inspection; whether the connection goes on."""
+        if self._inspector is None or self._inspector.done:
+            self._write(data)
+            return True
+        self._held += data
         try:
-            if self._inspector is not None and not self._inspector.done:
-                data = self._inspector.feed(data)
+            passed = step(self._inspector)
         except Refused as refusal:
-            self._refuse(refusal)
-            return
-        self._write(data)
-        self._pay(count)
+            # The bytes do not speak of the name; a rule may say that they need not.
+            if not self._gateway.learning:
+                self._deny(Denied(refusal.reason, f"tcp://{self.name}:{self.port}"))
+                return False
+            self._gateway.use(self, opaque=True)
+            self._inspector, passed = None, self._held
+        self._held = self._held[len(passed) :]
+        self._write(passed)
+        return True
 
     def _write(self, data: bytes) -> None:
         if not data:
@@ -97,22 +111,17 @@ class Upstream(asyncio.BufferedProtocol):
         """Grant what was passed on, unless the remote host takes no more just now."""
         self._unpaid += count
         if self._transport is not None and not self._blocked and self._unpaid:
-            self._gateway.passed_on(self._number, self._unpaid)
+            self._gateway.passed_on(self.number, self._unpaid)
             self._unpaid = 0
 
     def end_of_client(self) -> None:
-        try:
-            if self._inspector is not None and not self._inspector.done:
-                self._write(self._inspector.end())
-        except Refused as refusal:
-            self._refuse(refusal)
+        if not self._pass_on(Inspector.end):
             return
-        self._client_ended = True
         if self._transport is None:
             self._early_end = True
-        elif self._transport.can_write_eof():
+        else:
             self._transport.write_eof()
-        self._gateway.settle(self._number)
+        self._gateway.settle(self.number)
 
     # From the remote host
 
@@ -129,26 +138,23 @@ class Upstream(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         # Never empty: reading is paused where there is no room.
-        return memoryview(self._buffer)[: self._gateway.room(self._number) or 1]
+        return memoryview(self._buffer)[: self._gateway.room(self.number) or 1]
 
     def buffer_updated(self, nbytes: int) -> None:
         self.moved = asyncio.get_running_loop().time()
         data = bytes(memoryview(self._buffer)[:nbytes])
-        if self._inspector is not None and not self._inspector.done:
-            try:
-                self._inspector.answered(data)
-                self._write(self._inspector.released())
-            except Refused as refusal:
-                self._refuse(refusal)
+        if self._inspector is not None:
+            self._inspector.answered(data)
+            if not self._pass_on(Inspector.released):
                 return
-        self._gateway.to_client(self._number, data)
+        self._gateway.to_client(self.number, data)
         self.read_on()
 
     def read_on(self) -> None:
         """Read from the remote host if, and only if, the relay takes more."""
         if self._transport is None or self._remote_ended:
             return
-        pause = not self._gateway.room(self._number)
+        pause = not self._gateway.room(self.number)
         if pause != self._paused:
             self._paused = pause
             if pause:
@@ -158,12 +164,12 @@ class Upstream(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         self._remote_ended = True
-        self._gateway.end(self._number)
+        self._gateway.end(self.number)
         # The other half stays open.
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._gateway.drop(self._number)
+        self._gateway.drop(self.number)
 
     def pause_writing(self) -> None:
         self._blocked = True

@@ -134,6 +134,10 @@ def relay_config(spec: SandboxSpec, relay: Relay, image: str, engine_facts: Fact
     if streams:
         mounts = [{"Type": "bind", "Source": streams, "Target": INSIDE, "ReadOnly": True}]
         command = ["/bin/sh", "-c", SHIM, "sh", *command]
+    sysctls = {"net.ipv4.ip_unprivileged_port_start": "0"}
+    if any(":" in network for network in relay.plan["networks"]):
+        # An engine turns IPv6 off where a container has no network.
+        sysctls["net.ipv6.conf.all.disable_ipv6"] = "0"
     return {
         "Image": image,
         # Only "root" can be given a capability; it gives it up before it listens.
@@ -154,7 +158,7 @@ def relay_config(spec: SandboxSpec, relay: Relay, image: str, engine_facts: Fact
             "NetworkMode": "none",
             "CapAdd": ["NET_ADMIN"] if relay.routes else [],
             "Dns": ["127.0.0.1"],
-            "Sysctls": {"net.ipv4.ip_unprivileged_port_start": "0"},
+            "Sysctls": sysctls,
             "Memory": companion.MEMORY,
             "MemorySwap": companion.MEMORY,
             "PidsLimit": companion.PIDS,
