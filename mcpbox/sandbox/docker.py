@@ -21,8 +21,9 @@ from msgspec.structs import replace
 
 from mcpbox import config, paths
 from mcpbox.errors import BackendError
-from mcpbox.sandbox import engine, seccomp
+from mcpbox.sandbox import engine, podman, seccomp
 from mcpbox.sandbox.base import Finding, Remember, SandboxSpec, Usage
+from mcpbox.sandbox.podman import Needs
 from mcpbox.sandbox.streams import AttachedStreams, FifoStreams, Streams
 
 if TYPE_CHECKING:
@@ -45,20 +46,17 @@ class Facts(Struct, frozen=True):
     #: whether its containers run on this kernel, so that a FIFO works between us and them
     same_kernel: bool = False
     cgroup_namespaces: bool = True
-    #: a file with the seccomp profile, for an engine that takes no profile but only the name of one
-    seccomp: str = ""
+    needs: Needs = Needs()
 
 
 def facts(version: Mapping[str, Any], info: Mapping[str, Any], endpoint: str, kernel_release: str) -> Facts:
     """Read an engine's ``/version`` and ``/info``. Docker Desktop answers on a local socket, from a virtual machine."""
-    components = [str(part.get("Name", "")) for part in version.get("Components") or ()]
     platform = str((version.get("Platform") or {}).get("Name", ""))
-    podman = any("Podman" in name for name in components)
     local = endpoint.startswith("unix://") and version.get("KernelVersion") == kernel_release
     api = tuple(int(number) for number in str(version.get("ApiVersion", "1.41")).split(".")[:2])
     return Facts(
-        podman=podman,
-        rootless="name=rootless" in (info.get("SecurityOptions") or ()),
+        podman=engine.is_podman(version),
+        rootless=engine.is_rootless(info),
         same_kernel=local and "Desktop" not in platform,
         cgroup_namespaces=api >= (1, 41),
     )
@@ -91,17 +89,17 @@ def container_config(
     if streams:
         mounts.append({"Type": "bind", "Source": streams, "Target": INSIDE, "ReadOnly": True})
         command = ["/bin/sh", "-c", SHIM, "sh", *command]
-    # Podman knows no owner of a tmpfs; then everyone inside may write to it, and only the server is inside.
-    own = "mode=1777" if engine_facts.podman else f"mode=0700,uid={spec.uid},gid={spec.gid}"
+    own = f"mode=0700,uid={spec.uid},gid={spec.gid}"
     options = f"size={spec.scratch},nosuid,nodev,exec"
     environment = dict(spec.environment)
     if spec.image:
         del environment["PATH"]
+    profile = engine_facts.needs.seccomp if engine_facts.podman else seccomp.docker_profile()
     host: dict[str, Any] = {
         "NetworkMode": "none",
         "ReadonlyRootfs": True,
         "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges", f"seccomp={engine_facts.seccomp or seccomp.docker_profile()}"],
+        "SecurityOpt": ["no-new-privileges", f"seccomp={profile}"],
         "IpcMode": "private",
         "PidMode": "",
         "UTSMode": "",
@@ -131,9 +129,7 @@ def container_config(
     if engine_facts.cgroup_namespaces:
         host["CgroupnsMode"] = "private"
     if engine_facts.podman:
-        host["LogConfig"] = {"Type": "none"}
-        if engine_facts.rootless:
-            host["UsernsMode"] = "keep-id"
+        podman.adapt(host, engine_facts.needs, rootless=engine_facts.rootless, scratch=spec.scratch)
     else:
         # A remapping engine would make the user somebody else, who cannot read what is mounted.
         host["UsernsMode"] = "host" if not engine_facts.rootless else ""
@@ -195,14 +191,14 @@ def launch(spec: SandboxSpec, remember: Remember) -> Container:
             version = client.version()
             volumes = _require_image(client, image)
             info = client.info()
-            _require_limits(info)
+            _require_limits(engine.unenforceable(info))
             about = facts(version, info, endpoint.url, os.uname().release)
             if about.podman:
                 if not about.same_kernel:
                     raise BackendError(
                         "Podman on another machine cannot be given mcpbox's seccomp filter", "use Docker"
                     )
-                about = replace(about, seccomp=str(seccomp.profile_file()))
+                about = replace(about, needs=podman.needs())
             streams: Streams
             if about.same_kernel and not spec.image:
                 streams = FifoStreams(paths.private_dir(paths.runtime_dir() / "streams"), spec.session)
@@ -212,6 +208,9 @@ def launch(spec: SandboxSpec, remember: Remember) -> Container:
             body = container_config(_venv_by_name(spec), image, about, streams.directory, volumes)
             engine.create(client, name, body)
             stack.callback(_remove, client, name)
+            if about.podman:
+                kept = client.inspect_container(name)["HostConfig"]
+                _require_limits(podman.dropped(body["HostConfig"], kept))
             end = engine.next_exit(client, name)
             streams.attach()
             client.start(name)
@@ -378,8 +377,8 @@ def _require_image(client: APIClient, image: str) -> list[str]:
         raise
 
 
-def _require_limits(info: Mapping[str, Any]) -> None:
-    if missing := engine.unenforceable(info):
+def _require_limits(missing: Sequence[str]) -> None:
+    if missing:
         raise BackendError(f"this engine cannot limit: {', '.join(missing)}", engine.LIMITS)
 
 

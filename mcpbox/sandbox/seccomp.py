@@ -152,15 +152,6 @@ def docker_profile() -> str:
     return json.dumps(profile)
 
 
-def profile_file() -> Path:
-    """``docker_profile`` in a file that is this user's alone, written anew each time, for engines that want a path."""
-    path = paths.private_dir(paths.state_dir()) / "seccomp.json"
-    temporary = path.with_suffix(f".{os.getpid()}")
-    temporary.write_text(docker_profile())
-    temporary.rename(path)
-    return path
-
-
 def bpf(refused: Collection[str] = ()) -> bytes:
     """The filter, less what is ``refused``, for this machine's architecture.
 
