@@ -128,11 +128,8 @@ def container_config(
     }
     if engine_facts.cgroup_namespaces:
         host["CgroupnsMode"] = "private"
-    if engine_facts.podman:
-        podman.adapt(host, engine_facts.needs, rootless=engine_facts.rootless, scratch=spec.scratch)
-    else:
-        # A remapping engine would make the user somebody else, who cannot read what is mounted.
-        host["UsernsMode"] = "host" if not engine_facts.rootless else ""
+    # A remapping engine would make the user somebody else, who cannot read what is mounted.
+    host["UsernsMode"] = "host" if not engine_facts.rootless else ""
     body: dict[str, Any] = {
         "Image": image,
         "User": user,
@@ -153,6 +150,8 @@ def container_config(
     }
     if not spec.image:
         body["Entrypoint"] = []
+    if engine_facts.podman:
+        podman.adapt(body, engine_facts.needs, rootless=engine_facts.rootless, scratch=spec.scratch)
     return body
 
 

@@ -40,8 +40,13 @@ def needs() -> Needs:
     )
 
 
-def adapt(host: dict[str, Any], needs: Needs, *, rootless: bool, scratch: int) -> None:
-    """Change Docker's ``HostConfig`` into one that comes to the same on Podman. ``scratch`` is in bytes."""
+def adapt(body: dict[str, Any], needs: Needs, *, rootless: bool, scratch: int) -> None:
+    """Change a request to create a container into one that comes to the same on Podman. ``scratch`` is in bytes."""
+    # Podman schedules "NONE" like any other command, every 30 s.
+    del body["Healthcheck"]
+    given = {variable.partition("=")[0] for variable in body["Env"]}
+    body["UnsetEnv"] = [name for name in ("TERM", "container") if name not in given]
+    host = body["HostConfig"]
     # A tmpfs has no owner here; then everyone inside may write to it, and only the server is inside.
     own = f"mode=1777,size={scratch},nosuid,nodev,exec"
     host["Tmpfs"] = {path: own for path in host["Tmpfs"]}

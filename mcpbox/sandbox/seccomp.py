@@ -13,7 +13,6 @@ import os
 import zlib
 from collections.abc import Collection
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
