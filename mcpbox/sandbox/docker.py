@@ -187,10 +187,9 @@ def launch(spec: SandboxSpec, remember: Remember) -> Container:
         try:
             client = engine.connect(endpoint)
             stack.callback(client.close)
-            version = client.version()
-            volumes = _require_image(client, image)
-            info = client.info()
+            version, info = client.version(), client.info()
             _require_limits(engine.unenforceable(info))
+            volumes = _require_image(client, image)
             about = facts(version, info, endpoint.url, os.uname().release)
             if about.podman:
                 if not about.same_kernel:
@@ -382,7 +381,7 @@ def _require_limits(missing: Sequence[str]) -> None:
 
 
 def _get(image: str) -> str:
-    return f"run: docker pull {image}, or without a registry: mcpbox image build"
+    return f"run: docker pull {image} (or podman), or without a registry: mcpbox image build"
 
 
 def _gone(error: Exception) -> bool:

@@ -155,7 +155,9 @@ def check_version(version: Mapping[str, Any]) -> list[Finding]:
     remedy = "" if supported else "mcpbox needs Docker 20.10 or Podman 3.4"
     findings.append(Finding("engine", "ok" if supported else "missing", detail, remedy))
     for part in version.get("Components") or ():
-        name, text = str(part.get("Name", "")), str(part.get("Version", ""))
+        # Podman's name and version of it: "OCI Runtime (runc)", "runc version 1.1.5\ncommit: …".
+        name = str(part.get("Name", "")).removeprefix("OCI Runtime (").removesuffix(")")
+        text = str(part.get("Version", "")).partition("\n")[0].removeprefix(f"{name} version ")
         if name in FIXED and not is_fixed(name, text):
             wanted = " or ".join(".".join(map(str, release)) for release in FIXED[name])
             remedy = f"update to {wanted}, unless your distribution says it has patched this release"
