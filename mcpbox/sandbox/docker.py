@@ -34,8 +34,9 @@ OWNER = "mcpbox.owner"
 INSIDE = "/run/mcpbox"
 OPEN_FILES = 4096
 #: exec, so that the server itself is what init starts and reaps; the redirections open in the order of ``FifoStreams``.
-#: Opening "up" tells that the server's input is open, before which its end of file would be lost.
-SHIM = f'exec <{INSIDE}/in; : >{INSIDE}/up; exec "$@" >{INSIDE}/out 2>{INSIDE}/err'
+#: Opening "up" tells that the server's input is open, before which its end of file would be lost. The limits are for
+#: rootless Podman, which takes none from its API (Podman's issue 25881); one that is lower already stays.
+SHIM = f'ulimit -n {OPEN_FILES}; ulimit -c 0; exec <{INSIDE}/in; : >{INSIDE}/up; exec "$@" >{INSIDE}/out 2>{INSIDE}/err'
 
 
 class Facts(Struct, frozen=True):
@@ -209,6 +210,8 @@ def launch(spec: SandboxSpec, remember: Remember) -> Container:
             if about.podman:
                 kept = client.inspect_container(name)["HostConfig"]
                 _require_limits(podman.dropped(body["HostConfig"], kept))
+                if not streams.directory and not podman.bounds_files(kept, OPEN_FILES):
+                    raise BackendError("rootless Podman does not limit an image's open files", podman.ROOTLESS)
             end = engine.next_exit(client, name)
             streams.attach()
             client.start(name)

@@ -14,6 +14,7 @@ from mcpbox.sandbox import seccomp
 
 #: Podman's own file would name the host's addresses, and whatever else the host's /etc/hosts names.
 HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost\n"
+ROOTLESS = "run the server itself instead of its image, or use Podman as root, a newer Podman, or Docker"
 
 
 class Needs(Struct, frozen=True):
@@ -68,3 +69,9 @@ def dropped(asked: Mapping[str, Any], kept: Mapping[str, Any]) -> list[str]:
     """
     keys = {"Memory": "memory", "MemorySwap": "swap", "PidsLimit": "processes", "NanoCpus": "processors"}
     return [name for key, name in keys.items() if not 0 < (kept.get(key) or 0) <= asked[key]]
+
+
+def bounds_files(kept: Mapping[str, Any], most: int) -> bool:
+    """Whether a created container has a limit of open files of at most ``most``; rootless, Podman takes none."""
+    limits: dict[str, int] = {limit["Name"]: limit["Hard"] for limit in kept.get("Ulimits") or ()}
+    return 0 <= limits.get("RLIMIT_NOFILE", -1) <= most

@@ -116,6 +116,13 @@ def test_rootless_podman_on_cgroup_v1_limits_nothing_whatever_it_says() -> None:
     assert podman.dropped(asked, {"Memory": 0}) == everything
 
 
+def test_rootless_podman_takes_no_limit_of_open_files() -> None:
+    assert podman.bounds_files({"Ulimits": [{"Name": "RLIMIT_NOFILE", "Soft": 4096, "Hard": 4096}]}, 4096)
+    assert not podman.bounds_files({"Ulimits": [{"Name": "RLIMIT_NOFILE", "Soft": 4096, "Hard": 8192}]}, 4096)
+    assert not podman.bounds_files({"Ulimits": [{"Name": "RLIMIT_NOFILE", "Soft": -1, "Hard": -1}]}, 4096)
+    assert not podman.bounds_files({"Ulimits": []}, 4096)
+
+
 @pytest.mark.parametrize("rootless", [False, True])
 def test_podman_is_asked_for_what_comes_to_the_same(rootless: bool) -> None:
     about = Facts(podman=True, rootless=rootless, needs=podman.Needs("/s/seccomp.json", "/s/hosts", 1000))
