@@ -152,7 +152,7 @@ def check_version(version: Mapping[str, Any]) -> list[Finding]:
     api = tuple(map(int, re.findall(r"\d+", str(version.get("ApiVersion", "0")))[:2]))
     supported = api >= tuple(map(int, API_VERSION.split(".")))
     detail = f"{version.get('Version', 'unknown')}, API {version.get('ApiVersion')}"
-    remedy = "" if supported else "mcpbox needs Docker 20.10 or Podman 3.4"
+    remedy = "" if supported else "mcpbox needs Docker 20.10 or Podman 4.3"
     findings.append(Finding("engine", "ok" if supported else "missing", detail, remedy))
     for part in version.get("Components") or ():
         # Podman's name and version of it: "OCI Runtime (runc)", "runc version 1.1.5\ncommit: …".

@@ -43,13 +43,18 @@ def service(uid: int) -> Iterator[engine.Endpoint]:
     words = ["podman", "system", "service", "--time=0", endpoint.url]
     as_user = {} if uid == os.geteuid() else {"user": uid, "group": uid, "extra_groups": ()}
     with (root / "log").open("wb") as log:
-        podman = subprocess.Popen(words, env=environment, stdout=log, stderr=log, **as_user)  # type: ignore[call-overload]
+        podman = subprocess.Popen(words, env=environment, stdout=log, stderr=log, start_new_session=True, **as_user)  # type: ignore[call-overload]
     try:
         assert eventually(lambda: engine.answers(endpoint), 30), (root / "log").read_text()
         yield endpoint
     finally:
-        podman.terminate()
+        # Rootless, the service is a child of what was started, which need not pass a signal on.
+        os.killpg(podman.pid, signal.SIGTERM)
         podman.wait()
+        assert eventually(lambda: not engine.answers(endpoint))
+        if uid == os.geteuid() != 0:
+            # What it imported belongs to subordinate users.
+            subprocess.run(["podman", "unshare", "rm", "-rf", f"{root}/.local"], env=environment, check=True)
         # Rootless, a process of its own holds the user namespace open.
         with suppress(OSError, ValueError):
             os.kill(int((root / "libpod/tmp/pause.pid").read_text()), signal.SIGKILL)
