@@ -43,7 +43,10 @@ def service(uid: int) -> Iterator[engine.Endpoint]:
     words = ["podman", "system", "service", "--time=0", endpoint.url]
     as_user = {} if uid == os.geteuid() else {"user": uid, "group": uid, "extra_groups": ()}
     with (root / "log").open("wb") as log:
-        podman = subprocess.Popen(words, env=environment, stdout=log, stderr=log, start_new_session=True, **as_user)  # type: ignore[call-overload]
+        # conmon leaves a file named "oom" in its working directory when a container runs out of memory.
+        podman = subprocess.Popen(  # type: ignore[call-overload]
+            words, env=environment, cwd=root, stdout=log, stderr=log, start_new_session=True, **as_user
+        )
     try:
         assert eventually(lambda: engine.answers(endpoint), 30), (root / "log").read_text()
         yield endpoint
