@@ -9,13 +9,14 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from mcpbox.errors import McpboxError
 
 WRAP_OPTIONS = ("--profile", "--backend", "--name", "--host")
 
 
-def plain_wrap(words: Sequence[str]) -> tuple[dict[str, str], list[str]] | None:
+def plain_wrap(words: Sequence[str]) -> tuple[dict[str, Any], list[str]] | None:
     """The options and the command of ``wrap [--OPTION VALUE]… -- COMMAND…``; None for any other form."""
     if not words or words[0] != "wrap" or "--" not in words:
         return None
@@ -27,7 +28,7 @@ def plain_wrap(words: Sequence[str]) -> tuple[dict[str, str], list[str]] | None:
         value.startswith("-") for value in options.values()
     ):
         return None
-    return options, list(words[end + 1 :])
+    return {option[2:]: value for option, value in options.items()}, list(words[end + 1 :])
 
 
 def main() -> None:
@@ -43,13 +44,7 @@ def run(words: Sequence[str]) -> int:
             from mcpbox import wrap
 
             options, command = plain
-            return wrap.run(
-                command,
-                profile_name=options.get("--profile"),
-                backend=options.get("--backend"),
-                name=options.get("--name"),
-                host=options.get("--host", ""),
-            )
+            return wrap.run(command, wrap.Options(**options))
         return _parsed(words)
     except McpboxError as error:
         sys.stderr.write(f"mcpbox: {error.message}\n" + (f"        {error.hint}\n" if error.hint else ""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -21,19 +22,22 @@ class Journal:
         directory = paths.private_dir(paths.private_dir(paths.state_dir()) / "log")
         self.path = directory / f"{name}.jsonl"
         self._session = session
+        # The gateway of egress records from a thread of its own.
+        self._lock = threading.Lock()
         self._fd = self._open()
 
     def record(self, event: Mapping[str, Any]) -> None:
         """Write one event. Raises OSError: what cannot be recorded must not happen."""
         line = json.dumps({"time": round(time.time(), 3), "session": self._session, **event}).encode() + b"\n"
-        if os.write(self._fd, line) != len(line):
-            raise OSError(f"{self.path}: the record was written in part")
-        if os.lseek(self._fd, 0, os.SEEK_CUR) > ROTATE_BYTES:
-            os.close(self._fd)
-            # Another session of this server may have moved it already.
-            if self.path.exists() and self.path.stat().st_size > ROTATE_BYTES:
-                self.path.replace(self.path.with_suffix(".jsonl.1"))
-            self._fd = self._open()
+        with self._lock:
+            if os.write(self._fd, line) != len(line):
+                raise OSError(f"{self.path}: the record was written in part")
+            if os.lseek(self._fd, 0, os.SEEK_CUR) > ROTATE_BYTES:
+                os.close(self._fd)
+                # Another session of this server may have moved it already.
+                if self.path.exists() and self.path.stat().st_size > ROTATE_BYTES:
+                    self.path.replace(self.path.with_suffix(".jsonl.1"))
+                self._fd = self._open()
 
     def _open(self) -> int:
         return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

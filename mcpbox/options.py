@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from mcpbox import __version__
@@ -22,12 +24,13 @@ def cli() -> None:
 @click.option("--backend", type=BACKENDS, help="Default: what the profile says, which is auto.")
 @click.option("--name", help="What to call the server in logs and ps.")
 @click.option("--host", default="", help="The application that starts the server, such as cursor.")
+@click.option("--learn-network", is_flag=True, help="Refuse no public host, and print the rules that suffice.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def wrap(profile: str | None, backend: str | None, name: str | None, host: str, command: tuple[str, ...]) -> int:
+def wrap(command: tuple[str, ...], **options: Any) -> int:
     """Run the server COMMAND in a sandbox, speaking MCP on standard input and output."""
     from mcpbox import wrap as wrapping
 
-    return wrapping.run(command, profile_name=profile, backend=backend, name=name, host=host)
+    return wrapping.run(command, wrapping.Options(**options))
 
 
 @cli.command("try", context_settings=WORDS)

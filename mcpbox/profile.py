@@ -58,6 +58,9 @@ class Filesystem(Table, frozen=True):
 
 class Network(Table, frozen=True):
     allow: tuple[str, ...] = ()
+    connections: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 256
+    max_bytes: Size = Size(16 << 30)
+    idle_seconds: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 3600
 
 
 class Tools(Table, frozen=True):
@@ -107,7 +110,6 @@ class Resolved(Struct, frozen=True):
 #: What a profile may ask for and this version of mcpbox cannot enforce, with the value it can: asking is an error, not
 #: a wish. A key leaves this table, and its default becomes the strict one, when the check behind it exists.
 NOT_YET: tuple[tuple[str, str, Any], ...] = (
-    ("network", "allow", ()),
     ("tools", "new", "allow"),
     ("tools", "changed", "allow"),
     ("messages", "redact_secrets", False),
@@ -124,7 +126,12 @@ _NPM = re.compile(r"npm:(@[a-z0-9~-][a-z0-9._~-]*/)?[a-z0-9~-][a-z0-9._~-]*")
 _PYPI = re.compile(r"pypi:[a-z0-9]+(-[a-z0-9]+)*")
 _PLACE = re.compile(r" - at `\$\.?(.*)`$")
 _UNKNOWN = re.compile(r"unknown field `(.+)`")
-_MINIMA = {"sandbox.memory": 16 << 20, "sandbox.scratch": 1 << 20, "messages.max_bytes": 64 << 10}
+_MINIMA = {
+    "sandbox.memory": 16 << 20,
+    "sandbox.scratch": 1 << 20,
+    "messages.max_bytes": 64 << 10,
+    "network.max_bytes": 64 << 10,
+}
 
 
 def parse_size(text: str) -> Size:
@@ -251,6 +258,15 @@ def _check(profile: Profile, source: str) -> None:
         # A secret of one server can never be named by the profile of another.
         if not _VARIABLE.fullmatch(name) or not re.fullmatch(rf"keyring:{re.escape(profile.name)}/[^/\0]+", value):
             raise wrong(f"secrets.{name}", value, f'"keyring:{profile.name}/NAME"')
+    if profile.network.allow:
+        from mcpbox.egress.rules import RuleError, Rules
+
+        for line in profile.network.allow:
+            try:
+                Rules.parse([line])
+            except RuleError as error:
+                message = f"{source}: network.allow = {_toml(line)}: {error.reason}"
+                raise ProfileError(message, f"accepted: {error.form}") from None
     for key in ("read", "write"):
         for item in getattr(profile.filesystem, key):
             path = item.path if isinstance(item, Unsafe) else item

@@ -20,6 +20,8 @@ from msgspec import Struct
 
 from mcpbox import paths, sandbox
 
+_UNBORN = "."
+
 
 class Session(Struct):
     """One session's directory; ``record`` is what is known of it."""
@@ -45,14 +47,15 @@ class Session(Struct):
 
 
 def begin(name: str, backend: str) -> Session:
-    """A new session of this process."""
+    """A new session of this process, which nobody sees before it is locked: it would look like a leftover."""
     id = os.urandom(6).hex()
-    directory = _root() / id
+    directory = _root() / f"{_UNBORN}{id}"
     directory.mkdir(mode=0o700)
     lock = os.open(directory / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     session = Session(id, directory, {}, lock)
     session.remember({"id": id, "name": name, "backend": backend, "pid": os.getpid(), "started": time.time()})
+    session.directory = directory.rename(_root() / id)
     return session
 
 
@@ -85,24 +88,31 @@ def reap() -> list[Session]:
 def _all() -> Iterator[tuple[Session, bool]]:
     """Every session with whether it lives. A dead one is handed out locked, so that one process alone reaps it."""
     for directory in sorted(_root().iterdir()):
-        try:
-            lock = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            # Between mkdir and the lock, or half removed; old enough, it is nobody's any more.
+        lock = -1
+        with suppress(OSError):
+            if not directory.name.startswith(_UNBORN):
+                lock = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
+        if lock < 0:
+            # About to begin, or half removed; old enough, it is nobody's any more.
             with suppress(OSError):
                 if time.time() - directory.stat().st_mtime > 60:
                     _remove(directory)
             continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alive = False
+        except BlockingIOError:
+            alive = True
+        # Read only now: until the lock was free, its holder could still add to the record, or end the session.
         record: dict[str, Any] = {}
         with suppress(OSError, ValueError):
             record = json.loads((directory / "record.json").read_bytes())
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            yield Session(directory.name, directory, record), True
-        else:
+        if not alive and os.fstat(lock).st_nlink:
             yield Session(directory.name, directory, record, lock), False
+            continue
+        os.close(lock)
+        if alive and record:
+            yield Session(directory.name, directory, record), True
 
 
 def _remove(directory: Path) -> None:

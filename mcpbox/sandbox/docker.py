@@ -1,9 +1,8 @@
 """The Docker backend: a locked-down container of an image that is already there, on Docker 20.10 or later, or Podman.
 
-``container_config`` is the pure translation of a spec into the engine's request; ``launch`` carries it out. Where the
-engine runs on this very kernel, the server's standard streams are FIFOs in a directory that the container sees, and
-no byte of them passes through the engine; elsewhere, and for an image whose entry point is run as it is, they go over
-the engine's attach stream.
+``container`` translates a spec into the engine's request; ``launch`` carries it out. Where the engine runs on this very
+kernel, standard streams are FIFOs in a directory that the container sees, and no byte of them passes through the
+engine; elsewhere, and for an image whose entry point is run as it is, they go over the engine's attach stream.
 """
 
 from __future__ import annotations
@@ -16,152 +15,17 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from mcpbox import config, paths
 from mcpbox.errors import BackendError
-from mcpbox.sandbox import engine, podman, seccomp
+from mcpbox.sandbox import companion, engine, podman
 from mcpbox.sandbox.base import Finding, Remember, SandboxSpec, Usage
-from mcpbox.sandbox.podman import Needs
+from mcpbox.sandbox.container import OPEN_FILES, Facts, container_config, facts, name_of, relay_config, relay_name_of
 from mcpbox.sandbox.streams import AttachedStreams, FifoStreams, Streams
 
 if TYPE_CHECKING:
     from docker.api import APIClient
-
-LABEL = "mcpbox.session"
-OWNER = "mcpbox.owner"
-INSIDE = "/run/mcpbox"
-OPEN_FILES = 4096
-#: exec, so that the server itself is what init starts and reaps; the redirections open in the order of ``FifoStreams``.
-#: Opening "up" tells that the server's input is open, before which its end of file would be lost. The limits are for
-#: rootless Podman, which takes none from its API (Podman's issue 25881); one that is lower already stays.
-SHIM = f'ulimit -n {OPEN_FILES}; ulimit -c 0; exec <{INSIDE}/in; : >{INSIDE}/up; exec "$@" >{INSIDE}/out 2>{INSIDE}/err'
-
-
-class Facts(Struct, frozen=True):
-    """What an engine is, as far as a container's configuration depends on it."""
-
-    podman: bool = False
-    rootless: bool = False
-    #: whether its containers run on this kernel, so that a FIFO works between us and them
-    same_kernel: bool = False
-    cgroup_namespaces: bool = True
-    needs: Needs = Needs()
-
-
-def facts(version: Mapping[str, Any], info: Mapping[str, Any], endpoint: str, kernel_release: str) -> Facts:
-    """Read an engine's ``/version`` and ``/info``. Docker Desktop answers on a local socket, from a virtual machine."""
-    platform = str((version.get("Platform") or {}).get("Name", ""))
-    local = endpoint.startswith("unix://") and version.get("KernelVersion") == kernel_release
-    api = tuple(int(number) for number in str(version.get("ApiVersion", "1.41")).split(".")[:2])
-    return Facts(
-        podman=engine.is_podman(version),
-        rootless=engine.is_rootless(info),
-        same_kernel=local and "Desktop" not in platform,
-        cgroup_namespaces=api >= (1, 41),
-    )
-
-
-def container_config(
-    spec: SandboxSpec, image: str, engine_facts: Facts, streams: str = "", volumes: Sequence[str] = ()
-) -> dict[str, Any]:
-    """The body of ``POST /containers/create``.
-
-    ``streams`` is the directory of the FIFOs, or "" for the attach stream; ``volumes`` are the image's. The image's own
-    environment stays, under the spec's; it says nothing about the host.
-    """
-    attached = not streams
-    user = f"{spec.uid}:{spec.gid}"
-    if engine_facts.rootless and not engine_facts.podman:
-        # Root of a rootless engine's containers is the user who runs the engine, and nobody else can read the mounts.
-        user = "0:0"
-    command = list(spec.command) if spec.image else _command(spec)
-    mounts = [
-        {
-            "Type": "bind",
-            "Source": mount.source,
-            "Target": mount.target,
-            "ReadOnly": not mount.write,
-            "BindOptions": {"Propagation": "rprivate"},
-        }
-        for mount in spec.mounts
-    ]
-    if streams:
-        mounts.append({"Type": "bind", "Source": streams, "Target": INSIDE, "ReadOnly": True})
-        command = ["/bin/sh", "-c", SHIM, "sh", *command]
-    own = f"mode=0700,uid={spec.uid},gid={spec.gid}"
-    options = f"size={spec.scratch},nosuid,nodev,exec"
-    environment = dict(spec.environment)
-    if spec.image:
-        del environment["PATH"]
-    profile = engine_facts.needs.seccomp if engine_facts.podman else seccomp.docker_profile()
-    host: dict[str, Any] = {
-        "NetworkMode": "none",
-        "ReadonlyRootfs": True,
-        "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges", f"seccomp={profile}"],
-        "IpcMode": "private",
-        "PidMode": "",
-        "UTSMode": "",
-        "Privileged": False,
-        "Init": True,
-        "AutoRemove": True,
-        "LogConfig": {"Type": "none"},
-        "Memory": spec.memory,
-        "MemorySwap": spec.memory,
-        "NanoCpus": round(spec.cpus * 1e9),
-        "PidsLimit": spec.pids,
-        "ShmSize": spec.scratch,
-        "OomScoreAdj": 500,
-        # A volume of the image's would be a place on the disk, writable and without a bound.
-        "Tmpfs": {
-            **{volume: f"{own},{options}" for volume in volumes},
-            "/tmp": f"mode=1777,{options}",
-            spec.home: f"{own},{options}",
-        },
-        "Ulimits": [
-            {"Name": "nofile", "Soft": OPEN_FILES, "Hard": OPEN_FILES},
-            {"Name": "core", "Soft": 0, "Hard": 0},
-        ],
-        "Mounts": mounts,
-        "RestartPolicy": {"Name": "no"},
-    }
-    if engine_facts.cgroup_namespaces:
-        host["CgroupnsMode"] = "private"
-    # A remapping engine would make the user somebody else, who cannot read what is mounted.
-    host["UsernsMode"] = "host" if not engine_facts.rootless else ""
-    body: dict[str, Any] = {
-        "Image": image,
-        "User": user,
-        "Env": [f"{name}={value}" for name, value in environment.items()],
-        "WorkingDir": spec.cwd,
-        "Hostname": "mcpbox",
-        "NetworkDisabled": True,
-        "AttachStdin": attached,
-        "AttachStdout": attached,
-        "AttachStderr": attached,
-        "OpenStdin": attached,
-        "StdinOnce": attached,
-        "Tty": False,
-        "Healthcheck": {"Test": ["NONE"]},
-        "Labels": {LABEL: spec.session, "mcpbox.name": spec.name, OWNER: str(os.getuid())},
-        "HostConfig": host,
-        "Cmd": command,
-    }
-    if not spec.image:
-        body["Entrypoint"] = []
-    if engine_facts.podman:
-        podman.adapt(body, engine_facts.needs, rootless=engine_facts.rootless, scratch=spec.scratch)
-    return body
-
-
-def _command(spec: SandboxSpec) -> list[str]:
-    """The spec's command as the image can run it: what lies under /usr here is the image's own, found by name."""
-    program, *rest = spec.command
-    if program.startswith(("/usr/", "/bin/", "/sbin/")):
-        return [os.path.basename(program), *rest]
-    return [program, *rest]
 
 
 def available() -> Finding:
@@ -178,12 +42,12 @@ def launch(spec: SandboxSpec, remember: Remember) -> Container:
     endpoint = engine.find()
     if endpoint is None:
         raise BackendError("no container engine is configured", engine.START)
-    name = f"mcpbox-{spec.session}"
+    name = name_of(spec.session)
     image = spec.image or getattr(config.load().docker.images, spec.interpreter)
     remember({"container": name, "endpoint": endpoint.url})
     with ExitStack() as stack:
         # Before the first thread: the sentinel is a fork of this process.
-        sentinel = engine.Sentinel(endpoint, name)
+        sentinel = engine.Sentinel(endpoint, (name, relay_name_of(spec.session)) if spec.relay else (name,))
         stack.callback(sentinel.dismiss)
         try:
             client = engine.connect(endpoint)
@@ -198,31 +62,51 @@ def launch(spec: SandboxSpec, remember: Remember) -> Container:
                         "Podman on another machine cannot be given mcpbox's seccomp filter", "use Docker"
                     )
                 about = replace(about, needs=podman.needs())
-            streams: Streams
-            if about.same_kernel and not spec.image:
-                streams = FifoStreams(paths.private_dir(paths.runtime_dir() / "streams"), spec.session)
-            else:
-                streams = AttachedStreams(client, name)
+            beside = None if spec.relay is None else _start_relay(client, spec, about, stack)
+            streams = _streams(client, name, about.same_kernel and not spec.image)
             stack.callback(streams.close)
             body = container_config(_venv_by_name(spec), image, about, streams.directory, volumes)
             engine.create(client, name, body)
             stack.callback(_remove, client, name)
             if about.podman:
-                kept = client.inspect_container(name)["HostConfig"]
-                _require_limits(podman.dropped(body["HostConfig"], kept))
-                if not streams.directory and not podman.bounds_files(kept, OPEN_FILES):
-                    raise BackendError("rootless Podman does not limit an image's open files", podman.ROOTLESS)
+                _require_kept(client, name, body, attached=not streams.directory)
             end = engine.next_exit(client, name)
             streams.attach()
             client.start(name)
             pid = int(client.inspect_container(name)["State"]["Pid"]) if about.same_kernel else 0
+            egress = None if beside is None or spec.relay is None else companion.connect(spec.relay, beside)
         except BackendError:
             raise
         except Exception as error:
             raise _explained(error, image) from None
-        container = Container(client, name, image, streams, end, sentinel, pid)
+        container = Container(client, spec.session, image, streams, end, sentinel, pid)
+        container.egress, container.beside = egress, beside
         stack.pop_all()
         return container
+
+
+def _streams(client: APIClient, name: str, shared: bool) -> Streams:
+    """``shared``: the container sees this machine's files."""
+    if shared:
+        return FifoStreams(paths.private_dir(paths.runtime_dir() / "streams"), name)
+    return AttachedStreams(client, name)
+
+
+def _start_relay(client: APIClient, spec: SandboxSpec, about: Facts, stack: ExitStack) -> Streams:
+    """The relay's container, started; its network namespace is there for the server to join."""
+    assert spec.relay is not None
+    image, name = config.load().docker.images.python, relay_name_of(spec.session)
+    _require_image(client, image)
+    streams = _streams(client, name, about.same_kernel)
+    stack.callback(streams.close)
+    body = relay_config(spec, spec.relay, image, about, streams.directory)
+    engine.create(client, name, body)
+    stack.callback(_remove, client, name)
+    if about.podman:
+        _require_kept(client, name, body, attached=not streams.directory)
+    streams.attach()
+    client.start(name)
+    return streams
 
 
 class Container:
@@ -231,17 +115,20 @@ class Container:
     def __init__(
         self,
         client: APIClient,
-        name: str,
+        session: str,
         image: str,
         streams: Streams,
         end: Callable[[], int],
         sentinel: engine.Sentinel,
         pid: int,
     ) -> None:
-        self._client, self._name, self._image = client, name, image
+        self._client, self._session, self._image = client, session, image
+        self._name = name_of(session)
         self._streams, self._end, self._sentinel = streams, end, sentinel
         self.stdin, self.stdout, self.stderr = streams.stdin, streams.stdout, streams.stderr
         self._pidfd = _pidfd(pid)
+        self.egress: tuple[int, int] | None = None
+        self.beside: Streams | None = None
         self._code: int | None = None
         self._why = ""
         self.exited, self._exited_in = os.pipe()
@@ -292,6 +179,9 @@ class Container:
         # The host waits two seconds at most, also for an engine that hangs; then the sentinel goes on trying.
         self._client.timeout = 1
         _remove(self._client, self._name)
+        if self.beside is not None:
+            _remove(self._client, relay_name_of(self._session))
+            self.beside.close()
         self._waiter.join(1)
         self._streams.close()
         if self._pidfd >= 0:
@@ -301,15 +191,18 @@ class Container:
 
 
 def reap(record: Mapping[str, Any]) -> None:
-    name, url = record.get("container"), record.get("endpoint")
-    if not isinstance(name, str) or not isinstance(url, str):
+    session, url = record.get("id"), record.get("endpoint")
+    if not isinstance(session, str) or not isinstance(url, str):
         return
-    shutil.rmtree(paths.runtime_dir() / "streams" / str(record.get("id")), ignore_errors=True)
+    names = name_of(session), relay_name_of(session)
+    for name in names:
+        shutil.rmtree(paths.runtime_dir() / "streams" / name, ignore_errors=True)
     endpoint = engine.Endpoint(url)
     if not engine.answers(endpoint):
         raise BackendError(f"the engine at {url} does not answer", engine.START)
     with engine.connect(endpoint) as client:
-        engine.remove_ours(client, name)
+        for name in names:
+            engine.remove_ours(client, name)
 
 
 def usage(record: Mapping[str, Any]) -> Usage | None:
@@ -376,6 +269,14 @@ def _require_image(client: APIClient, image: str) -> list[str]:
         if _gone(error):
             raise BackendError(f"the image {image} is not here; mcpbox never pulls at start", _get(image)) from None
         raise
+
+
+def _require_kept(client: APIClient, name: str, body: Mapping[str, Any], *, attached: bool) -> None:
+    """Raises BackendError if Podman left out a limit; where there is a shell of ours, that sees to the open files."""
+    kept = client.inspect_container(name)["HostConfig"]
+    _require_limits(podman.dropped(body["HostConfig"], kept))
+    if attached and not podman.bounds_files(kept, OPEN_FILES):
+        raise BackendError("rootless Podman does not limit an image's open files", podman.ROOTLESS)
 
 
 def _require_limits(missing: Sequence[str]) -> None:

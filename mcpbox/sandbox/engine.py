@@ -6,7 +6,7 @@ import json
 import os
 import re
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -193,18 +193,18 @@ def remove_ours(client: APIClient, name: str) -> None:
 
 
 class Sentinel:
-    """A process that outlives a SIGKILL of this one, to remove the container that would else run on.
+    """A process that outlives a SIGKILL of this one, to remove the containers that would else run on.
 
     It is a fork in a session of its own, asleep on a pipe: a byte means that all is done, the bare end of the pipe
     that its parent is dead.
     """
 
-    def __init__(self, endpoint: Endpoint, container: str) -> None:
+    def __init__(self, endpoint: Endpoint, containers: Sequence[str]) -> None:
         read, self._write = os.pipe()
         self._pid = os.fork()
         if self._pid == 0:
             try:
-                self._sleep(read, endpoint, container)
+                self._sleep(read, endpoint, containers)
             finally:
                 os._exit(0)
         os.close(read)
@@ -219,7 +219,7 @@ class Sentinel:
         self._write = -1
         os.waitpid(self._pid, 0)
 
-    def _sleep(self, read: int, endpoint: Endpoint, container: str) -> None:
+    def _sleep(self, read: int, endpoint: Endpoint, containers: Sequence[str]) -> None:
         import time
 
         os.setsid()
@@ -238,5 +238,6 @@ class Sentinel:
         # The parent may have died between the request to create the container and its existence.
         for _ in range(20):
             with suppress(Exception), connect(endpoint) as client:
-                remove_ours(client, container)
+                for container in containers:
+                    remove_ours(client, container)
             time.sleep(0.25)

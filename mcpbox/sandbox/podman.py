@@ -45,12 +45,12 @@ def adapt(body: dict[str, Any], needs: Needs, *, rootless: bool, scratch: int) -
     """Change a request to create a container into one that comes to the same on Podman. ``scratch`` is in bytes."""
     # Podman schedules "NONE" like any other command, every 30 s.
     del body["Healthcheck"]
-    given = {variable.partition("=")[0] for variable in body["Env"]}
+    given = {variable.partition("=")[0] for variable in body.get("Env", ())}
     body["UnsetEnv"] = [name for name in ("TERM", "container") if name not in given]
     host = body["HostConfig"]
     # A tmpfs has no owner here; then everyone inside may write to it, and only the server is inside.
     own = f"mode=1777,size={scratch},nosuid,nodev,exec"
-    host["Tmpfs"] = {path: own for path in host["Tmpfs"]}
+    host["Tmpfs"] = {path: own for path in host.get("Tmpfs", ())}
     # On a read-only root Podman adds these by itself, writable and without a bound.
     host["Tmpfs"].setdefault("/run", f"mode=0755,size={scratch},nosuid,nodev,noexec")
     host["Tmpfs"].setdefault("/var/tmp", "ro,mode=0755,size=4096,nosuid,nodev,noexec")
@@ -68,7 +68,7 @@ def dropped(asked: Mapping[str, Any], kept: Mapping[str, Any]) -> list[str]:
     A processor's share comes back rounded down to the quota's microseconds.
     """
     keys = {"Memory": "memory", "MemorySwap": "swap", "PidsLimit": "processes", "NanoCpus": "processors"}
-    return [name for key, name in keys.items() if not 0 < (kept.get(key) or 0) <= asked[key]]
+    return [name for key, name in keys.items() if key in asked and not 0 < (kept.get(key) or 0) <= asked[key]]
 
 
 def bounds_files(kept: Mapping[str, Any], most: int) -> bool:

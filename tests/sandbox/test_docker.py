@@ -9,7 +9,7 @@ import pytest
 from mcpbox.errors import BackendError
 from mcpbox.sandbox import docker, engine, podman
 from mcpbox.sandbox.base import Mount, SandboxSpec
-from mcpbox.sandbox.docker import Facts, container_config, facts
+from mcpbox.sandbox.container import Facts, container_config, facts
 
 SPEC = SandboxSpec(
     session="abc",

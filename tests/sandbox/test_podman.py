@@ -18,7 +18,7 @@ from wire import eventually
 
 from mcpbox import walls
 from mcpbox.sandbox import engine
-from mcpbox.sandbox.docker import LABEL
+from mcpbox.sandbox.container import LABEL
 
 IMAGE = "localhost/mcpbox/test:latest"
 CONFIG = "[docker.images]\n" + "".join(f'{kind} = "{IMAGE}"\n' for kind in ("node", "python", "other"))

@@ -1,0 +1,208 @@
+"""What an engine is asked for: a locked-down container for a spec, and one for its egress relay. No I/O."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from mcpbox.sandbox import companion, engine, podman, seccomp
+from mcpbox.sandbox.base import Relay, SandboxSpec
+from mcpbox.sandbox.podman import Needs
+
+LABEL = "mcpbox.session"
+OWNER = "mcpbox.owner"
+INSIDE = "/run/mcpbox"
+OPEN_FILES = 4096
+#: exec, so that the server itself is what init starts and reaps; the redirections open in the order of ``FifoStreams``.
+#: Opening "up" tells that the server's input is open, before which its end of file would be lost. The limits are for
+#: rootless Podman, which takes none from its API (Podman's issue 25881); one that is lower already stays.
+SHIM = f'ulimit -n {OPEN_FILES}; ulimit -c 0; exec <{INSIDE}/in; : >{INSIDE}/up; exec "$@" >{INSIDE}/out 2>{INSIDE}/err'
+
+
+class Facts(Struct, frozen=True):
+    """What an engine is, as far as a container's configuration depends on it."""
+
+    podman: bool = False
+    rootless: bool = False
+    #: whether its containers run on this kernel, so that a FIFO works between us and them
+    same_kernel: bool = False
+    cgroup_namespaces: bool = True
+    needs: Needs = Needs()
+
+
+def facts(version: Mapping[str, Any], info: Mapping[str, Any], endpoint: str, kernel_release: str) -> Facts:
+    """Read an engine's ``/version`` and ``/info``. Docker Desktop answers on a local socket, from a virtual machine."""
+    platform = str((version.get("Platform") or {}).get("Name", ""))
+    local = endpoint.startswith("unix://") and version.get("KernelVersion") == kernel_release
+    api = tuple(int(number) for number in str(version.get("ApiVersion", "1.41")).split(".")[:2])
+    return Facts(
+        podman=engine.is_podman(version),
+        rootless=engine.is_rootless(info),
+        same_kernel=local and "Desktop" not in platform,
+        cgroup_namespaces=api >= (1, 41),
+    )
+
+
+def container_config(
+    spec: SandboxSpec, image: str, engine_facts: Facts, streams: str = "", volumes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The body of ``POST /containers/create``.
+
+    ``streams`` is the directory of the FIFOs, or "" for the attach stream; ``volumes`` are the image's. The image's own
+    environment stays, under the spec's; it says nothing about the host.
+    """
+    attached = not streams
+    user = f"{spec.uid}:{spec.gid}"
+    if engine_facts.rootless and not engine_facts.podman:
+        # Root of a rootless engine's containers is the user who runs the engine, and nobody else can read the mounts.
+        user = "0:0"
+    command = list(spec.command) if spec.image else _command(spec)
+    mounts = [
+        {
+            "Type": "bind",
+            "Source": mount.source,
+            "Target": mount.target,
+            "ReadOnly": not mount.write,
+            "BindOptions": {"Propagation": "rprivate"},
+        }
+        for mount in spec.mounts
+    ]
+    if streams:
+        mounts.append({"Type": "bind", "Source": streams, "Target": INSIDE, "ReadOnly": True})
+        command = ["/bin/sh", "-c", SHIM, "sh", *command]
+    own = f"mode=0700,uid={spec.uid},gid={spec.gid}"
+    options = f"size={spec.scratch},nosuid,nodev,exec"
+    environment = dict(spec.environment)
+    if spec.image:
+        del environment["PATH"]
+    host: dict[str, Any] = {
+        **locked_down(engine_facts),
+        "NetworkMode": "none",
+        "Memory": spec.memory,
+        "MemorySwap": spec.memory,
+        "NanoCpus": round(spec.cpus * 1e9),
+        "PidsLimit": spec.pids,
+        "ShmSize": spec.scratch,
+        # A volume of the image's would be a place on the disk, writable and without a bound.
+        "Tmpfs": {
+            **{volume: f"{own},{options}" for volume in volumes},
+            "/tmp": f"mode=1777,{options}",
+            spec.home: f"{own},{options}",
+        },
+        "Ulimits": [
+            {"Name": "nofile", "Soft": OPEN_FILES, "Hard": OPEN_FILES},
+            {"Name": "core", "Soft": 0, "Hard": 0},
+        ],
+        "Mounts": mounts,
+    }
+    body: dict[str, Any] = {
+        "Image": image,
+        "User": user,
+        "Env": [f"{name}={value}" for name, value in environment.items()],
+        "WorkingDir": spec.cwd,
+        "Hostname": "mcpbox",
+        "NetworkDisabled": True,
+        "AttachStdin": attached,
+        "AttachStdout": attached,
+        "AttachStderr": attached,
+        "OpenStdin": attached,
+        "StdinOnce": attached,
+        "Tty": False,
+        "Healthcheck": {"Test": ["NONE"]},
+        "Labels": {LABEL: spec.session, "mcpbox.name": spec.name, OWNER: str(os.getuid())},
+        "HostConfig": host,
+        "Cmd": command,
+    }
+    if not spec.image:
+        body["Entrypoint"] = []
+    if spec.relay is not None:
+        # The namespace, and with it the host name and the files of name resolution, are the relay's.
+        host["NetworkMode"] = f"container:{relay_name_of(spec.session)}"
+        del body["Hostname"], body["NetworkDisabled"]
+    if engine_facts.podman:
+        podman.adapt(body, engine_facts.needs, rootless=engine_facts.rootless, scratch=spec.scratch)
+    return body
+
+
+def relay_config(spec: SandboxSpec, relay: Relay, image: str, engine_facts: Facts, streams: str) -> dict[str, Any]:
+    """The body of ``POST /containers/create`` for the container that owns the network namespace the server joins."""
+    command = ["python3", *relay.arguments]
+    mounts = []
+    if streams:
+        mounts = [{"Type": "bind", "Source": streams, "Target": INSIDE, "ReadOnly": True}]
+        command = ["/bin/sh", "-c", SHIM, "sh", *command]
+    body: dict[str, Any] = {
+        "Image": image,
+        # Only "root" can be given a capability; it gives it up before it listens.
+        "User": "0:0" if relay.routes else f"{companion.NOBODY}:{companion.NOBODY}",
+        "WorkingDir": "/",
+        "Hostname": "mcpbox",
+        "AttachStdin": not streams,
+        "AttachStdout": not streams,
+        "AttachStderr": not streams,
+        "OpenStdin": not streams,
+        "StdinOnce": not streams,
+        "Healthcheck": {"Test": ["NONE"]},
+        "Labels": {LABEL: spec.session, "mcpbox.name": f"{spec.name} egress", OWNER: str(os.getuid())},
+        "Entrypoint": [],
+        "Cmd": command,
+        "HostConfig": {
+            **locked_down(engine_facts),
+            "NetworkMode": "none",
+            "CapAdd": ["NET_ADMIN"] if relay.routes else [],
+            "Dns": ["127.0.0.1"],
+            "Sysctls": {"net.ipv4.ip_unprivileged_port_start": "0"},
+            "Memory": companion.MEMORY,
+            "MemorySwap": companion.MEMORY,
+            "PidsLimit": companion.PIDS,
+            "Ulimits": [{"Name": "nofile", "Soft": OPEN_FILES, "Hard": OPEN_FILES}],
+            "Mounts": mounts,
+        },
+    }
+    if engine_facts.podman:
+        podman.adapt(body, engine_facts.needs, rootless=engine_facts.rootless, scratch=companion.MEMORY)
+    return body
+
+
+def name_of(session: str) -> str:
+    """What the server's container is called."""
+    return f"mcpbox-{session}"
+
+
+def relay_name_of(session: str) -> str:
+    return f"mcpbox-{session}-egress"
+
+
+def locked_down(engine_facts: Facts) -> dict[str, Any]:
+    """What of HostConfig every container of mcpbox's has."""
+    profile = engine_facts.needs.seccomp if engine_facts.podman else seccomp.docker_profile()
+    host: dict[str, Any] = {
+        "ReadonlyRootfs": True,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges", f"seccomp={profile}"],
+        "IpcMode": "private",
+        "PidMode": "",
+        "UTSMode": "",
+        "Privileged": False,
+        "Init": True,
+        "AutoRemove": True,
+        "LogConfig": {"Type": "none"},
+        "OomScoreAdj": 500,
+        "RestartPolicy": {"Name": "no"},
+    }
+    if engine_facts.cgroup_namespaces:
+        host["CgroupnsMode"] = "private"
+    # A remapping engine would make the user somebody else, who cannot read what is mounted.
+    host["UsernsMode"] = "" if engine_facts.rootless else "host"
+    return host
+
+
+def _command(spec: SandboxSpec) -> list[str]:
+    """The spec's command as the image can run it: what lies under /usr here is the image's own, found by name."""
+    program, *rest = spec.command
+    if program.startswith(("/usr/", "/bin/", "/sbin/")):
+        return [os.path.basename(program), *rest]
+    return [program, *rest]
