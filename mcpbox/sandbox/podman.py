@@ -14,18 +14,21 @@ from mcpbox.sandbox import seccomp
 
 #: Podman's own file would name the host's addresses, and whatever else the host's /etc/hosts names.
 HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost\n"
+#: Without a network of its own Podman leaves the image's file; where there is an egress relay, it answers here.
+RESOLVER = "nameserver 127.0.0.1\n"
 ROOTLESS = "run the server itself instead of its image, or use Podman as root, a newer Podman, or Docker"
 
 
 class Needs(Struct, frozen=True):
     """What Podman has to be given: files of the user's own, on the engine's machine, and a limit that it can set.
 
-    ``seccomp`` is the file of the seccomp profile, since Podman takes a profile's name only, ``hosts`` one for
-    /etc/hosts, and ``processes`` the hard limit of processes per user.
+    ``seccomp`` is the file of the seccomp profile, since Podman takes a profile's name only, ``hosts`` and ``resolver``
+    are those for /etc/hosts and /etc/resolv.conf, and ``processes`` is the hard limit of processes per user.
     """
 
     seccomp: str = ""
     hosts: str = ""
+    resolver: str = ""
     processes: int = 0
 
 
@@ -37,6 +40,7 @@ def needs() -> Needs:
     return Needs(
         seccomp=str(paths.private_file("seccomp.json", seccomp.docker_profile())),
         hosts=str(paths.private_file("hosts", HOSTS)),
+        resolver=str(paths.private_file("resolv.conf", RESOLVER)),
         processes=most if hard == resource.RLIM_INFINITY else min(hard, most),
     )
 
@@ -54,7 +58,8 @@ def adapt(body: dict[str, Any], needs: Needs, *, rootless: bool, scratch: int) -
     # On a read-only root Podman adds these by itself, writable and without a bound.
     host["Tmpfs"].setdefault("/run", f"mode=0755,size={scratch},nosuid,nodev,noexec")
     host["Tmpfs"].setdefault("/var/tmp", "ro,mode=0755,size=4096,nosuid,nodev,noexec")
-    host["Mounts"].append({"Type": "bind", "Source": needs.hosts, "Target": "/etc/hosts", "ReadOnly": True})
+    for source, target in ((needs.hosts, "/etc/hosts"), (needs.resolver, "/etc/resolv.conf")):
+        host["Mounts"].append({"Type": "bind", "Source": source, "Target": target, "ReadOnly": True})
     # Podman would ask for 1048576, which fails where it may not raise its own limit. The kernel counts all processes
     # of the user for this one; the sandbox's own number of them is PidsLimit.
     host["Ulimits"].append({"Name": "nproc", "Soft": needs.processes, "Hard": needs.processes})

@@ -125,7 +125,9 @@ def test_rootless_podman_takes_no_limit_of_open_files() -> None:
 
 @pytest.mark.parametrize("rootless", [False, True])
 def test_podman_is_asked_for_what_comes_to_the_same(rootless: bool) -> None:
-    about = Facts(podman=True, rootless=rootless, needs=podman.Needs("/s/seccomp.json", "/s/hosts", 1000))
+    about = Facts(
+        podman=True, rootless=rootless, needs=podman.Needs("/s/seccomp.json", "/s/hosts", "/s/resolv.conf", 1000)
+    )
     body = container_config(SPEC, "image", about, "/fifos", ["/data/volume"])
     host = body["HostConfig"]
     assert body["User"] == "1000:1000" and host["UsernsMode"] == ("keep-id" if rootless else "")
