@@ -71,6 +71,19 @@ def private_dir(path: Path) -> Path:
     return path
 
 
+def private_file(name: str, text: str) -> Path:
+    """A file among the state that holds ``text`` and that nobody else can change, for whoever wants a path.
+
+    Written anew each time, so that what it says is never an older version's.
+    """
+    path = private_dir(state_dir()) / name
+    temporary = path.with_name(f"{name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.chmod(0o644)
+    temporary.rename(path)
+    return path
+
+
 def _base(kind: str) -> Path:
     import platformdirs
 

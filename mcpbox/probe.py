@@ -526,6 +526,7 @@ ATTEMPTS = {
     "memfd-bomb": ("quotas", "take memory that no process maps", lambda a: holds_in_memfd(a["MEMORY"])),
     "segment-bomb": ("quotas", "take System V shared memory", lambda a: holds_in_segments(a["MEMORY"])),
     "disk-bomb-tmp": ("quotas", "fill /tmp", lambda a: fills("/tmp", a["DISK"])),
+    "disk-bomb-var-tmp": ("quotas", "fill /var/tmp", lambda a: fills("/var/tmp", a["DISK"])),
     "disk-bomb-home": ("quotas", "fill the home directory", lambda a: fills(os.path.expanduser("~"), a["DISK"])),
     "disk-bomb-shm": ("quotas", "fill /dev/shm", lambda a: fills("/dev/shm", a["DISK"])),
     "disk-bomb-dev": ("quotas", "fill /dev", lambda a: fills("/dev", a["DISK"])),

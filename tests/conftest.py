@@ -21,6 +21,10 @@ IMAGE = "mcpbox/test:latest"
 ORDINARY = 1000
 SERVERS = Path(__file__).parent / "servers"
 PYTHON = "/usr/bin/python3"
+#: Another engine than the machine's own for the Docker backend's tests, as DOCKER_HOST has it.
+ENGINE = os.environ.get("MCPBOX_TEST_ENGINE", "")
+if ENGINE:
+    os.environ["DOCKER_HOST"] = ENGINE
 
 _REAL_HOME = os.path.realpath(os.path.expanduser("~"))
 _FORBIDDEN = tuple(
@@ -53,6 +57,8 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("HOME", str(directory))
     for name in ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG"):
         monkeypatch.delenv(name, raising=False)
+    if ENGINE:
+        monkeypatch.setenv("DOCKER_HOST", ENGINE)
     for kind in ("CONFIG", "DATA", "STATE", "CACHE"):
         monkeypatch.setenv(f"XDG_{kind}_HOME", str(directory / f".{kind.lower()}"))
     config = directory / ".config" / "mcpbox"
@@ -76,7 +82,8 @@ class Runner:
         kinds = {
             f"XDG_{kind}_HOME": str(self.home / f".{kind.lower()}") for kind in ("CONFIG", "DATA", "STATE", "CACHE")
         }
-        return {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(self.home), **kinds}
+        chosen = {name: os.environ[name] for name in ("DOCKER_HOST",) if name in os.environ}
+        return {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(self.home), **kinds, **chosen}
 
     def words(self, *command: str | Path, profile: str = "", options: Sequence[str] = ()) -> list[str]:
         if profile:
@@ -107,8 +114,10 @@ class Runner:
 
 
 def docker_groups() -> list[int]:
+    """The group that may talk to the engine."""
+    endpoint = engine.find()
     try:
-        return [os.stat("/var/run/docker.sock").st_gid]
+        return [os.stat(endpoint.url.removeprefix("unix://")).st_gid] if endpoint else []
     except OSError:
         return []
 

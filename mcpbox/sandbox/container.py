@@ -8,16 +8,18 @@ from typing import Any
 
 from msgspec import Struct
 
-from mcpbox.sandbox import companion, seccomp
+from mcpbox.sandbox import companion, engine, podman, seccomp
 from mcpbox.sandbox.base import Relay, SandboxSpec
+from mcpbox.sandbox.podman import Needs
 
 LABEL = "mcpbox.session"
 OWNER = "mcpbox.owner"
 INSIDE = "/run/mcpbox"
 OPEN_FILES = 4096
 #: exec, so that the server itself is what init starts and reaps; the redirections open in the order of ``FifoStreams``.
-#: Opening "up" tells that the server's input is open, before which its end of file would be lost.
-SHIM = f'exec <{INSIDE}/in; : >{INSIDE}/up; exec "$@" >{INSIDE}/out 2>{INSIDE}/err'
+#: Opening "up" tells that the server's input is open, before which its end of file would be lost. The limits are for
+#: rootless Podman, which takes none from its API (Podman's issue 25881); one that is lower already stays.
+SHIM = f'ulimit -n {OPEN_FILES}; ulimit -c 0; exec <{INSIDE}/in; : >{INSIDE}/up; exec "$@" >{INSIDE}/out 2>{INSIDE}/err'
 
 
 class Facts(Struct, frozen=True):
@@ -28,20 +30,17 @@ class Facts(Struct, frozen=True):
     #: whether its containers run on this kernel, so that a FIFO works between us and them
     same_kernel: bool = False
     cgroup_namespaces: bool = True
-    #: a file with the seccomp profile, for an engine that takes no profile but only the name of one
-    seccomp: str = ""
+    needs: Needs = Needs()
 
 
 def facts(version: Mapping[str, Any], info: Mapping[str, Any], endpoint: str, kernel_release: str) -> Facts:
     """Read an engine's ``/version`` and ``/info``. Docker Desktop answers on a local socket, from a virtual machine."""
-    components = [str(part.get("Name", "")) for part in version.get("Components") or ()]
     platform = str((version.get("Platform") or {}).get("Name", ""))
-    podman = any("Podman" in name for name in components)
     local = endpoint.startswith("unix://") and version.get("KernelVersion") == kernel_release
     api = tuple(int(number) for number in str(version.get("ApiVersion", "1.41")).split(".")[:2])
     return Facts(
-        podman=podman,
-        rootless="name=rootless" in (info.get("SecurityOptions") or ()),
+        podman=engine.is_podman(version),
+        rootless=engine.is_rootless(info),
         same_kernel=local and "Desktop" not in platform,
         cgroup_namespaces=api >= (1, 41),
     )
@@ -74,8 +73,7 @@ def container_config(
     if streams:
         mounts.append({"Type": "bind", "Source": streams, "Target": INSIDE, "ReadOnly": True})
         command = ["/bin/sh", "-c", SHIM, "sh", *command]
-    # Podman knows no owner of a tmpfs; then everyone inside may write to it, and only the server is inside.
-    own = "mode=1777" if engine_facts.podman else f"mode=0700,uid={spec.uid},gid={spec.gid}"
+    own = f"mode=0700,uid={spec.uid},gid={spec.gid}"
     options = f"size={spec.scratch},nosuid,nodev,exec"
     environment = dict(spec.environment)
     if spec.image:
@@ -124,6 +122,8 @@ def container_config(
         # The namespace, and with it the host name and the files of name resolution, are the relay's.
         host["NetworkMode"] = f"container:{relay_name_of(spec.session)}"
         del body["Hostname"], body["NetworkDisabled"]
+    if engine_facts.podman:
+        podman.adapt(body, engine_facts.needs, rootless=engine_facts.rootless, scratch=spec.scratch)
     return body
 
 
@@ -138,7 +138,7 @@ def relay_config(spec: SandboxSpec, relay: Relay, image: str, engine_facts: Fact
     if any(":" in network for network in relay.plan["networks"]):
         # An engine turns IPv6 off where a container has no network.
         sysctls["net.ipv6.conf.all.disable_ipv6"] = "0"
-    return {
+    body: dict[str, Any] = {
         "Image": image,
         # Only "root" can be given a capability; it gives it up before it listens.
         "User": "0:0" if relay.routes else f"{companion.NOBODY}:{companion.NOBODY}",
@@ -166,6 +166,9 @@ def relay_config(spec: SandboxSpec, relay: Relay, image: str, engine_facts: Fact
             "Mounts": mounts,
         },
     }
+    if engine_facts.podman:
+        podman.adapt(body, engine_facts.needs, rootless=engine_facts.rootless, scratch=companion.MEMORY)
+    return body
 
 
 def name_of(session: str) -> str:
@@ -179,10 +182,11 @@ def relay_name_of(session: str) -> str:
 
 def locked_down(engine_facts: Facts) -> dict[str, Any]:
     """What of HostConfig every container of mcpbox's has."""
+    profile = engine_facts.needs.seccomp if engine_facts.podman else seccomp.docker_profile()
     host: dict[str, Any] = {
         "ReadonlyRootfs": True,
         "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges", f"seccomp={engine_facts.seccomp or seccomp.docker_profile()}"],
+        "SecurityOpt": ["no-new-privileges", f"seccomp={profile}"],
         "IpcMode": "private",
         "PidMode": "",
         "UTSMode": "",
@@ -195,11 +199,8 @@ def locked_down(engine_facts: Facts) -> dict[str, Any]:
     }
     if engine_facts.cgroup_namespaces:
         host["CgroupnsMode"] = "private"
-    if not engine_facts.podman:
-        # A remapping engine would make the user somebody else, who cannot read what is mounted.
-        host["UsernsMode"] = "" if engine_facts.rootless else "host"
-    elif engine_facts.rootless:
-        host["UsernsMode"] = "keep-id"
+    # A remapping engine would make the user somebody else, who cannot read what is mounted.
+    host["UsernsMode"] = "" if engine_facts.rootless else "host"
     return host
 
 

@@ -11,7 +11,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,9 @@ from msgspec.structs import replace
 
 from mcpbox import config, paths
 from mcpbox.errors import BackendError
-from mcpbox.sandbox import companion, engine, seccomp
+from mcpbox.sandbox import companion, engine, podman
 from mcpbox.sandbox.base import Finding, Remember, SandboxSpec, Usage
-from mcpbox.sandbox.container import Facts, container_config, facts, name_of, relay_config, relay_name_of
+from mcpbox.sandbox.container import OPEN_FILES, Facts, container_config, facts, name_of, relay_config, relay_name_of
 from mcpbox.sandbox.streams import AttachedStreams, FifoStreams, Streams
 
 if TYPE_CHECKING:
@@ -52,23 +52,24 @@ def launch(spec: SandboxSpec, remember: Remember) -> Container:
         try:
             client = engine.connect(endpoint)
             stack.callback(client.close)
-            version = client.version()
+            version, info = client.version(), client.info()
+            _require_limits(engine.unenforceable(info))
             volumes = _require_image(client, image)
-            info = client.info()
-            _require_limits(info)
             about = facts(version, info, endpoint.url, os.uname().release)
             if about.podman:
                 if not about.same_kernel:
                     raise BackendError(
                         "Podman on another machine cannot be given mcpbox's seccomp filter", "use Docker"
                     )
-                about = replace(about, seccomp=str(seccomp.profile_file()))
+                about = replace(about, needs=podman.needs())
             beside = None if spec.relay is None else _start_relay(client, spec, about, stack)
             streams = _streams(client, name, about.same_kernel and not spec.image)
             stack.callback(streams.close)
             body = container_config(_venv_by_name(spec), image, about, streams.directory, volumes)
             engine.create(client, name, body)
             stack.callback(_remove, client, name)
+            if about.podman:
+                _require_kept(client, name, body, attached=not streams.directory)
             end = engine.next_exit(client, name)
             streams.attach()
             client.start(name)
@@ -98,8 +99,11 @@ def _start_relay(client: APIClient, spec: SandboxSpec, about: Facts, stack: Exit
     _require_image(client, image)
     streams = _streams(client, name, about.same_kernel)
     stack.callback(streams.close)
-    engine.create(client, name, relay_config(spec, spec.relay, image, about, streams.directory))
+    body = relay_config(spec, spec.relay, image, about, streams.directory)
+    engine.create(client, name, body)
     stack.callback(_remove, client, name)
+    if about.podman:
+        _require_kept(client, name, body, attached=not streams.directory)
     streams.attach()
     client.start(name)
     return streams
@@ -267,13 +271,21 @@ def _require_image(client: APIClient, image: str) -> list[str]:
         raise
 
 
-def _require_limits(info: Mapping[str, Any]) -> None:
-    if missing := engine.unenforceable(info):
+def _require_kept(client: APIClient, name: str, body: Mapping[str, Any], *, attached: bool) -> None:
+    """Raises BackendError if Podman left out a limit; where there is a shell of ours, that sees to the open files."""
+    kept = client.inspect_container(name)["HostConfig"]
+    _require_limits(podman.dropped(body["HostConfig"], kept))
+    if attached and not podman.bounds_files(kept, OPEN_FILES):
+        raise BackendError("rootless Podman does not limit an image's open files", podman.ROOTLESS)
+
+
+def _require_limits(missing: Sequence[str]) -> None:
+    if missing:
         raise BackendError(f"this engine cannot limit: {', '.join(missing)}", engine.LIMITS)
 
 
 def _get(image: str) -> str:
-    return f"run: docker pull {image}, or without a registry: mcpbox image build"
+    return f"run: docker pull {image} (or podman), or without a registry: mcpbox image build"
 
 
 def _gone(error: Exception) -> bool:

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from docker.api import APIClient
 
 START = "install Docker or Podman and start it, or use: --backend bubblewrap"
-LIMITS = "boot with cgroup_enable=memory swapaccount=1, or use an engine with cgroup v2"
+LIMITS = (
+    "boot with cgroup v2 (systemd.unified_cgroup_hierarchy=1), for an engine of root's also cgroup_enable=memory "
+    "swapaccount=1; or use: --backend bubblewrap"
+)
 #: API of Docker 20.10, the oldest that mcpbox works with; newer engines and Podman speak it.
 API_VERSION = "1.41"
 #: Releases from which on a component is free of the container escapes that are known, newest branch last.
@@ -124,9 +127,22 @@ def _url(client: APIClient, path: str) -> str:
     return f"{client.base_url}/v{API_VERSION}/containers/{path}"
 
 
+def is_podman(version: Mapping[str, Any]) -> bool:
+    """Whether ``/version`` is Podman's."""
+    return any("Podman" in str(part.get("Name", "")) for part in version.get("Components") or ())
+
+
+def is_rootless(info: Mapping[str, Any]) -> bool:
+    """Docker says so among its security options, Podman in a field of its own."""
+    return "name=rootless" in (info.get("SecurityOptions") or ()) or info.get("Rootless") is True
+
+
 def unenforceable(info: Mapping[str, Any]) -> list[str]:
-    """The limits that an engine says it cannot enforce; what it does not mention, it can (Podman)."""
+    """The limits that an engine cannot enforce; what it does not mention, it can."""
     keys = {"MemoryLimit": "memory", "SwapLimit": "swap", "PidsLimit": "processes", "CpuCfsQuota": "processors"}
+    if is_rootless(info) and str(info.get("CgroupVersion")) == "1":
+        # Whatever it says: Podman then speaks of the kernel, and no ordinary user may make a cgroup of version 1.
+        return list(keys.values())
     return [name for key, name in keys.items() if info.get(key) is False]
 
 
@@ -136,10 +152,12 @@ def check_version(version: Mapping[str, Any]) -> list[Finding]:
     api = tuple(map(int, re.findall(r"\d+", str(version.get("ApiVersion", "0")))[:2]))
     supported = api >= tuple(map(int, API_VERSION.split(".")))
     detail = f"{version.get('Version', 'unknown')}, API {version.get('ApiVersion')}"
-    remedy = "" if supported else "mcpbox needs Docker 20.10 or Podman 3.4"
+    remedy = "" if supported else "mcpbox needs Docker 20.10 or Podman 4.3"
     findings.append(Finding("engine", "ok" if supported else "missing", detail, remedy))
     for part in version.get("Components") or ():
-        name, text = str(part.get("Name", "")), str(part.get("Version", ""))
+        # Podman's name and version of it: "OCI Runtime (runc)", "runc version 1.1.5\ncommit: …".
+        name = str(part.get("Name", "")).removeprefix("OCI Runtime (").removesuffix(")")
+        text = str(part.get("Version", "")).partition("\n")[0].removeprefix(f"{name} version ")
         if name in FIXED and not is_fixed(name, text):
             wanted = " or ".join(".".join(map(str, release)) for release in FIXED[name])
             remedy = f"update to {wanted}, unless your distribution says it has patched this release"

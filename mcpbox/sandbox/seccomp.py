@@ -13,7 +13,6 @@ import os
 import zlib
 from collections.abc import Collection
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
@@ -150,15 +149,6 @@ def docker_profile() -> str:
     ]
     profile = {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1, "archMap": architectures, "syscalls": groups}
     return json.dumps(profile)
-
-
-def profile_file() -> Path:
-    """``docker_profile`` in a file that is this user's alone, written anew each time, for engines that want a path."""
-    path = paths.private_dir(paths.state_dir()) / "seccomp.json"
-    temporary = path.with_suffix(f".{os.getpid()}")
-    temporary.write_text(docker_profile())
-    temporary.rename(path)
-    return path
 
 
 def bpf(refused: Collection[str] = ()) -> bytes:

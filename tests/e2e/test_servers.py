@@ -13,7 +13,7 @@ from typing import Any
 
 import anyio
 import pytest
-from conftest import ORDINARY, Runner
+from conftest import ORDINARY, Runner, docker_groups
 from mcp import ClientSession, StdioServerParameters, types
 from mcp.client.stdio import stdio_client
 
@@ -65,8 +65,15 @@ def setpriv(runner: Runner, words: Sequence[str], as_user: int | None = None) ->
     uid = runner.uid if as_user is None else as_user
     if uid == os.geteuid():
         return list(words)
-    groups = f"--groups={os.stat('/var/run/docker.sock').st_gid}"
-    return ["setpriv", f"--reuid={uid}", f"--regid={uid}", groups, "--", *words]
+    groups = ",".join(map(str, docker_groups()))
+    return [
+        "setpriv",
+        f"--reuid={uid}",
+        f"--regid={uid}",
+        f"--groups={groups}" if groups else "--clear-groups",
+        "--",
+        *words,
+    ]
 
 
 def give(runner: Runner, path: Path) -> int:

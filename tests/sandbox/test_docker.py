@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mcpbox.errors import BackendError
-from mcpbox.sandbox import docker, engine
+from mcpbox.sandbox import docker, engine, podman
 from mcpbox.sandbox.base import Mount, SandboxSpec
 from mcpbox.sandbox.container import Facts, container_config, facts
 
@@ -60,6 +60,7 @@ def test_an_image_of_the_users_keeps_its_entry_point() -> None:
 LOCAL = {"KernelVersion": "6.1", "ApiVersion": "1.41", "Components": [{"Name": "Engine"}]}
 
 
+PODMAN_ROOTLESS = {"SecurityOptions": ["name=seccomp,profile=default"], "Rootless": True}
 ROOTLESS = {"SecurityOptions": ["name=seccomp,profile=default", "name=rootless"]}
 PODMAN = LOCAL | {"Components": [{"Name": "Podman Engine"}]}
 
@@ -72,7 +73,7 @@ PODMAN = LOCAL | {"Components": [{"Name": "Podman Engine"}]}
         (LOCAL | {"KernelVersion": "6.1-linuxkit"}, {}, "unix:///var/run/docker.sock", Facts()),
         (LOCAL | {"Platform": {"Name": "Docker Desktop 4"}}, {}, "unix:///x", Facts()),
         (LOCAL, ROOTLESS, "unix:///run/user/1000/docker.sock", Facts(rootless=True, same_kernel=True)),
-        (PODMAN, ROOTLESS, "unix:///x", Facts(podman=True, rootless=True, same_kernel=True)),
+        (PODMAN, PODMAN_ROOTLESS, "unix:///x", Facts(podman=True, rootless=True, same_kernel=True)),
         (PODMAN, {}, "unix:///x", Facts(podman=True, same_kernel=True)),
     ],
 )
@@ -101,6 +102,48 @@ def test_known_escapes(component: str, version: str, fixed: bool) -> None:
 def test_limits_that_an_engine_cannot_enforce_are_named() -> None:
     assert engine.unenforceable({"MemoryLimit": True, "SwapLimit": False, "PidsLimit": False}) == ["swap", "processes"]
     assert engine.unenforceable({}) == []
+
+
+def test_rootless_podman_on_cgroup_v1_limits_nothing_whatever_it_says() -> None:
+    says = {"MemoryLimit": True, "SwapLimit": True, "PidsLimit": True, "CpuCfsQuota": True, "Rootless": True}
+    assert engine.unenforceable(says | {"CgroupVersion": "2"}) == []
+    everything = ["memory", "swap", "processes", "processors"]
+    assert engine.unenforceable(says | {"CgroupVersion": "1"}) == everything
+    asked = {"Memory": 1 << 28, "MemorySwap": 1 << 28, "PidsLimit": 64, "NanoCpus": 333_333_333}
+    assert podman.dropped(asked, {**asked, "NanoCpus": 333_330_000}) == []
+    assert podman.dropped(asked, {**asked, "MemorySwap": -1}) == ["swap"]
+    assert podman.dropped(asked, {**asked, "PidsLimit": 2048}) == ["processes"]
+    assert podman.dropped(asked, {"Memory": 0}) == everything
+
+
+def test_rootless_podman_takes_no_limit_of_open_files() -> None:
+    assert podman.bounds_files({"Ulimits": [{"Name": "RLIMIT_NOFILE", "Soft": 4096, "Hard": 4096}]}, 4096)
+    assert not podman.bounds_files({"Ulimits": [{"Name": "RLIMIT_NOFILE", "Soft": 4096, "Hard": 8192}]}, 4096)
+    assert not podman.bounds_files({"Ulimits": [{"Name": "RLIMIT_NOFILE", "Soft": -1, "Hard": -1}]}, 4096)
+    assert not podman.bounds_files({"Ulimits": []}, 4096)
+
+
+@pytest.mark.parametrize("rootless", [False, True])
+def test_podman_is_asked_for_what_comes_to_the_same(rootless: bool) -> None:
+    about = Facts(
+        podman=True, rootless=rootless, needs=podman.Needs("/s/seccomp.json", "/s/hosts", "/s/resolv.conf", 1000)
+    )
+    body = container_config(SPEC, "image", about, "/fifos", ["/data/volume"])
+    host = body["HostConfig"]
+    assert body["User"] == "1000:1000" and host["UsernsMode"] == ("keep-id" if rootless else "")
+    assert host["SecurityOpt"] == ["no-new-privileges", "seccomp=/s/seccomp.json"]
+    # What Podman would mount there by itself has no bound.
+    assert set(host["Tmpfs"]) == {"/tmp", "/home/u", "/data/volume", "/run", "/var/tmp"}
+    assert all("size=" in options for options in host["Tmpfs"].values())
+    assert {"Type": "bind", "Source": "/s/hosts", "Target": "/etc/hosts", "ReadOnly": True} in host["Mounts"]
+    assert {"Name": "nproc", "Soft": 1000, "Hard": 1000} in host["Ulimits"]
+    assert body["UnsetEnv"] == ["TERM", "container"] and "Healthcheck" not in body
+
+
+def test_podmans_runtime_is_judged_too() -> None:
+    version = {"Name": "OCI Runtime (runc)", "Version": "runc version 1.1.5+ds1\ncommit: 1.1.5+ds1-1"}
+    found = {finding.subject: finding for finding in engine.check_version(PODMAN | {"Components": [version]})}
+    assert found["runc"].status == "degraded" and found["runc"].detail.startswith("1.1.5+ds1: ")
 
 
 def test_an_engine_that_is_gone_keeps_the_record() -> None:

@@ -60,6 +60,7 @@ REASONS = {
     # Where nothing but a watchdog limits memory, the filter refuses what it cannot see.
     "memfd-bomb": "SIGKILL|memory|EPERM",
     "segment-bomb": "SIGKILL|memory|EPERM",
+    "disk-bomb-var-tmp": "Read-only file system after 0 MiB",
     "disk-bomb-dev": "Read-only file system after 0 MiB|Permission denied after 0 MiB",
     "file-bomb": "Too many open files after 40",
     "cpu-burn": "held to",
