@@ -31,3 +31,7 @@ class ProfileError(UsageError):
 
 class BackendError(McpboxError):
     """A sandbox backend is missing, or cannot enforce what the profile asks for."""
+
+
+class PackageError(McpboxError):
+    """A package cannot be resolved, verified or installed."""

@@ -1,0 +1,51 @@
+"""What the parts of ``packages`` hand each other. No I/O."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+Ecosystem = Literal["npm", "pypi"]
+
+
+class Request(Struct, frozen=True):
+    """What a command such as ``npx -y PKG@1 --flag`` asks for.
+
+    ``packages`` are requirements as the ecosystem's own tool reads them, the one whose program is run first.
+    ``program`` is the program's name, or "" for the package's own. ``arguments`` are the server's. ``python`` is the
+    version asked for, such as "3.12", or "".
+    """
+
+    ecosystem: Ecosystem
+    packages: tuple[str, ...]
+    program: str = ""
+    arguments: tuple[str, ...] = ()
+    python: str = ""
+
+    @property
+    def key(self) -> str:
+        """What the lock calls it: the same for every command that wants the same packages."""
+        return f"{self.ecosystem}:{' '.join(self.packages)}" + (f" python={self.python}" if self.python else "")
+
+
+class Package(Struct, frozen=True):
+    """One package of a resolved tree. ``integrity`` is as the ecosystem writes it: "sha512-BASE64", "sha256:HEX".
+
+    ``url`` is where it is fetched from; ``scripts`` says that it wants to run a script when it is installed.
+    """
+
+    name: str
+    version: str
+    integrity: str
+    url: str
+    scripts: bool = False
+
+
+class Plan(Struct, frozen=True):
+    """A whole tree, resolved: what ``install`` will fetch, byte for byte. ``lockfile`` is the ecosystem's own lock."""
+
+    ecosystem: Ecosystem
+    root: Package
+    packages: tuple[Package, ...]
+    lockfile: bytes
