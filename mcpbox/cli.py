@@ -7,6 +7,7 @@ the rest of mcpbox. Anything else, and every wrong word, is click's: see ``optio
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -33,6 +34,7 @@ def plain_wrap(words: Sequence[str]) -> tuple[dict[str, Any], list[str]] | None:
 
 def main() -> None:
     """Run the command line and exit with the verb's code."""
+    _have_standard_streams()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -57,6 +59,15 @@ def run(words: Sequence[str]) -> int:
         return 0
     except Exception as error:
         return _bug(error)
+
+
+def _have_standard_streams() -> None:
+    """A host may start us with one of them closed; the next file to be opened would then take its place."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def _parsed(words: Sequence[str]) -> int:

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from mcpbox import paths
@@ -33,14 +34,22 @@ class Journal:
             if os.write(self._fd, line) != len(line):
                 raise OSError(f"{self.path}: the record was written in part")
             if os.lseek(self._fd, 0, os.SEEK_CUR) > ROTATE_BYTES:
-                os.close(self._fd)
-                # Another session of this server may have moved it already.
-                if self.path.exists() and self.path.stat().st_size > ROTATE_BYTES:
-                    self.path.replace(self.path.with_suffix(".jsonl.1"))
-                self._fd = self._open()
+                self._rotate()
+
+    def _rotate(self) -> None:
+        # Another session of this server may be doing it, or have done it already.
+        with suppress(FileNotFoundError):
+            if self.path.stat().st_size > ROTATE_BYTES:
+                self.path.replace(self.path.with_suffix(".jsonl.1"))
+        # First the new file: a descriptor that is closed and kept would be anybody's next.
+        old, self._fd = self._fd, self._open()
+        os.close(old)
 
     def _open(self) -> int:
         return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     def close(self) -> None:
-        os.close(self._fd)
+        """Nothing can be recorded any more, by whatever thread is left."""
+        with self._lock:
+            os.close(self._fd)
+            self._fd = -1

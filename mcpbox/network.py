@@ -6,18 +6,26 @@ With no rule there is neither, and nothing of this is imported.
 from __future__ import annotations
 
 import os
+import select
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from mcpbox import profile
 from mcpbox.egress import mux, program
-from mcpbox.egress.gateway import Gateway, Limits, Owner
 from mcpbox.egress.proxy import from_environment
 from mcpbox.egress.rules import Rules
+from mcpbox.relay import nonblocking
 from mcpbox.sandbox.base import Process, Relay
+
+if TYPE_CHECKING:
+    from mcpbox.egress.gateway import Gateway
+
+#: How long the end of a session waits for who reads stderr.
+TELL_SECONDS = 1.0
 
 
 def relay(resolved: profile.Resolved, *, learn: bool) -> Relay:
@@ -32,10 +40,13 @@ def open_gateway(
     process: Process, resolved: profile.Resolved, record: Callable[[Mapping[str, Any]], None], *, learn: bool
 ) -> Gateway:
     """Serve the relay of a started sandbox, which ends with it and the other way round."""
+    # Not before the server has been started, which then starts at the same time.
+    from mcpbox.egress.gateway import Gateway, Limits, Owner
+
     assert process.egress is not None
 
     def ended(why: str) -> None:
-        tell(f"egress ended, and the server with it: {why}")
+        tell(f"egress ended, and the server with it: {why}", patience=0)
         process.kill()
 
     network = resolved.profile.network
@@ -43,7 +54,7 @@ def open_gateway(
         *process.egress,
         Rules.parse(network.allow),
         Limits(network.connections, int(network.max_bytes), float(network.idle_seconds)),
-        Owner(record, tell, Watch(resolved.path), ended),
+        Owner(record, partial(tell, patience=0), Watch(resolved), ended),
         proxy=from_environment(os.environ),
         learn=learn,
     )
@@ -52,19 +63,22 @@ def open_gateway(
 
 
 class Watch:
-    """The rules of a profile's file whenever it has changed."""
+    """The rules of a profile's file whenever they are others than those that the session has."""
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._seen = self._stamp()
+    def __init__(self, resolved: profile.Resolved) -> None:
+        self._path = resolved.path
+        # Not what the file is like now: it may have changed while the server was started.
+        self._seen: tuple[int, int, int] | None = (0, 0, 0)
+        self._allow: tuple[str, ...] | None = resolved.profile.network.allow
 
     def __call__(self) -> Rules | None:
-        """None while the file is as it was. Raises ProfileError where it is no longer a profile."""
+        """None while they are the same. Raises ProfileError where the file is no longer a profile."""
         stamp = self._stamp()
         if self._path is None or stamp == self._seen:
             return None
-        self._seen = stamp
-        return Rules.parse(profile.load(self._path).profile.network.allow)
+        self._seen, before, self._allow = stamp, self._allow, None
+        self._allow = profile.load(self._path).profile.network.allow
+        return None if self._allow == before else Rules.parse(self._allow)
 
     def _stamp(self) -> tuple[int, int, int] | None:
         if self._path is None:
@@ -87,7 +101,24 @@ def learned(gateway: Gateway, resolved: profile.Resolved) -> str:
     return "[network]\nallow = [\n" + "".join(f'    "{line}",\n' for line in lines) + "]\n"
 
 
-def tell(line: str) -> None:
-    """A line for the user; the host shows stderr or keeps it in a log, and may have closed it."""
+def tell(line: str, patience: float = TELL_SECONDS) -> None:
+    """A line for the user; the host shows stderr or keeps it in a log, and may have closed it.
+
+    Or it does not read it: then the line is cut or lost after ``patience`` seconds.
+    """
+    if sys.stderr is None:
+        return
+    errors = sys.stderr.fileno()
+    fd = nonblocking(errors)
+    left, deadline = memoryview(f"[mcpbox] {line}\n".encode()), time.monotonic() + patience
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
     with suppress(OSError):
-        os.write(sys.stderr.fileno(), f"[mcpbox] {line}\n".encode())
+        while left:
+            try:
+                left = left[os.write(fd, left) :]
+            except BlockingIOError:
+                if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                    break
+    if fd != errors:
+        os.close(fd)

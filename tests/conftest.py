@@ -49,11 +49,20 @@ def must_work(reason: str) -> None:
     pytest.skip(reason)
 
 
+def make_home() -> Path:
+    directory = Path(tempfile.mkdtemp(prefix="mcpbox-home-"))
+    directory.chmod(0o755)
+    config = directory / ".config" / "mcpbox"
+    config.mkdir(parents=True)
+    images = "".join(f'{kind} = "{IMAGE}"\n' for kind in ("node", "python", "other"))
+    (config / "config.toml").write_text(f"[docker.images]\n{images}")
+    return directory
+
+
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A fresh, world-readable home directory, and no trace of the real one in the environment."""
-    directory = Path(tempfile.mkdtemp(prefix="mcpbox-home-"))
-    directory.chmod(0o755)
+    directory = make_home()
     monkeypatch.setenv("HOME", str(directory))
     for name in ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG"):
         monkeypatch.delenv(name, raising=False)
@@ -61,10 +70,6 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setenv("DOCKER_HOST", ENGINE)
     for kind in ("CONFIG", "DATA", "STATE", "CACHE"):
         monkeypatch.setenv(f"XDG_{kind}_HOME", str(directory / f".{kind.lower()}"))
-    config = directory / ".config" / "mcpbox"
-    config.mkdir(parents=True)
-    images = "".join(f'{kind} = "{IMAGE}"\n' for kind in ("node", "python", "other"))
-    (config / "config.toml").write_text(f"[docker.images]\n{images}")
     yield directory
     shutil.rmtree(directory, ignore_errors=True)
 
@@ -128,16 +133,25 @@ USERS = ("root", "ordinary") if os.geteuid() == 0 else ("ordinary",)
 @pytest.fixture(params=["docker", "bubblewrap"])
 def backend(request: pytest.FixtureRequest) -> str:
     name: str = request.param
-    endpoint = engine.find()
-    if name == "docker" and (endpoint is None or not engine.answers(endpoint)):
-        must_work("no container engine answers")
+    must_have(name)
     return name
+
+
+def must_have(backend: str) -> None:
+    endpoint = engine.find()
+    if backend == "docker" and (endpoint is None or not engine.answers(endpoint)):
+        must_work("no container engine answers")
 
 
 @pytest.fixture(params=USERS)
 def runner(request: pytest.FixtureRequest, backend: str, home: Path) -> Runner:
     """mcpbox on each backend, as root and as an ordinary user."""
-    uid = 0 if request.param == "root" else (ORDINARY if os.geteuid() == 0 else os.geteuid())
+    return make_runner(backend, request.param, home)
+
+
+def make_runner(backend: str, user: str, home: Path) -> Runner:
+    """``user`` is one of USERS."""
+    uid = 0 if user == "root" else (ORDINARY if os.geteuid() == 0 else os.geteuid())
     shutil.copytree(SERVERS, home / "servers")
     found = Runner(backend, uid, home)
     found.give(home)

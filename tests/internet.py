@@ -13,14 +13,19 @@ import trustme
 from conftest import Runner, docker_groups
 from wire import Host
 
-#: Everybody's names, addresses and certificates; the last two are what the namespace's loopback interface is given.
+#: The names of its servers' certificate.
 CERTIFIED = ("api.example.com", "other.example.com", "deep.sub.example.com", "evil.com", "evil-example.com")
-ADDRESSES = ("93.184.216.34", "93.184.216.35", "10.0.0.1", "169.254.169.254")
+#: What the namespace's loopback interface is given.
+ADDRESSES = (
+    *("93.184.216.34", "93.184.216.35", "10.0.0.1", "169.254.169.254", "8.8.8.8"),
+    *("2606:2800:220:1::34", "64:ff9b::a00:1", "2002:a00:1::", "fd00:7::1"),
+)
 _SET_UP = """
 set -e
 mount --make-rprivate /
 ip link set lo up
-for address in {addresses}; do ip address add $address/32 dev lo; done
+for address in {addresses}; do ip address add $address dev lo; done
+echo 0 2147483647 >/proc/sys/net/ipv4/ping_group_range
 mount --bind {directory}/resolv.conf /etc/resolv.conf
 mount --bind {directory}/hosts /etc/hosts
 exec {python} {world} {directory}

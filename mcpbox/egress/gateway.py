@@ -18,7 +18,9 @@ from typing import Any
 from msgspec import Struct
 
 from mcpbox.egress import mux
+from mcpbox.egress.ledger import Ledger
 from mcpbox.egress.proxy import Proxy, tunnel
+from mcpbox.egress.resolve import Resolver
 from mcpbox.egress.rules import Decision, Rules
 from mcpbox.egress.upstream import Denied, Upstream
 
@@ -27,10 +29,15 @@ RESOLVE_SECONDS = 10.0
 STAGGER_SECONDS = 0.25
 #: How often a changed profile, idle connections and the end of the session are looked for.
 SWEEP_SECONDS = 1.0
+#: How long the end of the session waits for it; a host that no longer reads stderr may keep it from ever ending.
+CLOSE_SECONDS = 0.5
 PIPE_BYTES = 1 << 20
-#: Lines told on stderr, and denials put on record: a server that tries without end must fill neither the host's log nor
-#: ours, where it would push out what came before.
-MAX_TOLD, MAX_DENIALS = 200, 10_000
+#: Bytes that may wait for the relay before nothing more of it is heard: it may ask without ever reading an answer.
+MAX_BACKLOG = 1 << 20
+#: Addresses of a name that are looked at: hostile answers have thousands, and each is on record.
+MAX_ADDRESSES = 16
+#: Hosts that are dialled at once, each at up to so many addresses: the limit of open files is often 1024.
+MAX_DIALS = 32
 
 
 class Limits(Struct, frozen=True):
@@ -76,15 +83,17 @@ class Gateway:
         #: NAME:PORT of everything that was let out, and whether it was anything but TLS or HTTP for that name
         self.used: dict[str, bool] = {}
         self._mux = mux.Mux(mux.FROM_RELAY)
+        self._resolver = Resolver()
+        self.dialling = asyncio.Semaphore(MAX_DIALS)
         self._upstreams: dict[int, Upstream] = {}
-        self._told: set[str] = set()
-        self._denials = 0
+        self.ledger = Ledger(owner.record, owner.report, self.fail)
         self._bytes = 0
         self._full = False
         self._thread = threading.Thread(target=self._main, name="gateway", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over: asyncio.Event | None = None
         self._out: asyncio.WriteTransport | None = None
+        self._source: asyncio.ReadTransport | None = None
         self._why = ""
         self._closing = False
 
@@ -99,7 +108,7 @@ class Gateway:
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(over.set)
         if self._thread.ident is not None:
-            self._thread.join(2)
+            self._thread.join(CLOSE_SECONDS)
 
     def _main(self) -> None:
         try:
@@ -118,17 +127,21 @@ class Gateway:
             with contextlib.suppress(OSError):
                 fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._out, _ = await loop.connect_write_pipe(lambda: _Outlet(self), os.fdopen(self._write, "wb", 0))
-        source, _ = await loop.connect_read_pipe(lambda: _Inlet(self), os.fdopen(self._read, "rb", 0))
+        self._source, _ = await loop.connect_read_pipe(lambda: _Inlet(self), os.fdopen(self._read, "rb", 0))
         sweeper = loop.create_task(self._sweep())
         try:
             if not self._closing:
                 await self._over.wait()
         finally:
             sweeper.cancel()
+            with contextlib.suppress(OSError):
+                self.ledger.flush()
             for number in tuple(self._upstreams):
                 self.drop(number)
-            source.close()
-            self._out.abort()
+            self._source.close()
+            # Where the relay is gone, it is closed already, and aborting it once more would raise.
+            if not self._out.is_closing():
+                self._out.abort()
 
     def fail(self, why: str) -> None:
         """The stream is of no use any more: end everything."""
@@ -139,13 +152,14 @@ class Gateway:
     # What the relay says
 
     def received(self, data: bytes) -> None:
+        if self._over is None or self._over.is_set():
+            return
         try:
             for event in self._mux.feed(data):
                 self._act(event)
         except mux.ProtocolError as error:
             self.fail(f"the relay broke the rules of its stream: {error}")
         except Exception as error:
-            # A record that cannot be written above all: then nothing more may happen.
             self.fail(f"{type(error).__name__}: {error}")
 
     def _act(self, event: mux.Event) -> None:
@@ -167,7 +181,7 @@ class Gateway:
     def _decide_name(self, name: str) -> Decision:
         decision = self._judge_name(self._rules, name)
         if not decision.allow:
-            self.deny(name, None, decision.reason, decision.remedy)
+            self.ledger.deny(name, None, decision.reason, decision.remedy)
         return decision
 
     def _judge_name(self, rules: Rules, name: str) -> Decision:
@@ -177,7 +191,7 @@ class Gateway:
     def judge(self, name: str, port: int) -> Decision:
         """By the rules in force now; while learning, any public host passes."""
         decision = self._rules.decide(name, port)
-        if decision.allow or not self.learning:
+        if decision.allow or not self.learning or not 1 <= port <= 65535:
             return decision
         return Rules.parse([f"*:{port}"]).decide(name, port)
 
@@ -191,7 +205,7 @@ class Gateway:
         elif decision.allow and self._bytes > self._limits.bytes:
             decision, reason = Decision(False, ""), f"more than {self._limits.bytes} bytes in this session"
         if not decision.allow or decision.rule is None:
-            self.deny(name, port, reason, remedy)
+            self.ledger.deny(name, port, reason, remedy)
             self.send(self._mux.reset(number))
             return
         upstream = self._upstreams[number] = Upstream(self, number, name, port, decision.rule)
@@ -200,12 +214,17 @@ class Gateway:
     # What goes to the relay
 
     def send(self, data: bytes) -> None:
-        if data and self._out is not None:
-            self._out.write(data)
+        if not data or self._out is None or self._out.is_closing():
+            return
+        self._out.write(data)
+        if self._full and self._source is not None and self._out.get_write_buffer_size() > MAX_BACKLOG:
+            self._source.pause_reading()
 
     def hold(self, full: bool) -> None:
         """The relay takes no more, or takes more again."""
         self._full = full
+        if not full and self._source is not None:
+            self._source.resume_reading()
         for upstream in tuple(self._upstreams.values()):
             upstream.read_on()
 
@@ -214,8 +233,8 @@ class Gateway:
         return 0 if self._full else self._mux.may_send(number)
 
     def to_client(self, number: int, data: bytes) -> None:
-        self.count(len(data))
         self.send(self._mux.data(number, data))
+        self.count(len(data))
 
     def passed_on(self, number: int, count: int) -> None:
         self.count(count)
@@ -241,76 +260,75 @@ class Gateway:
     def count(self, count: int) -> None:
         before, self._bytes = self._bytes, self._bytes + count
         if before <= self._limits.bytes < self._bytes:
-            self._owner.record({"event": "egress", "decision": "deny", "reason": "the session's bytes are used up"})
-            self._owner.report(f"egress ended: more than {self._limits.bytes} bytes in this session")
+            self.ledger.deny("everything", None, f"more than {self._limits.bytes} bytes in this session", "")
             for number in tuple(self._upstreams):
                 self.drop(number)
 
     # Record and report
-
-    def _allow(self, upstream: Upstream, addresses: Sequence[str], dropped: Sequence[str]) -> None:
-        self.use(upstream, opaque=upstream.rule.opaque)
-        event = {"decision": "allow", "name": upstream.name, "port": upstream.port, "rule": upstream.rule.text}
-        self._owner.record({"event": "egress", **event, "addresses": list(addresses), "dropped": list(dropped)})
 
     def use(self, upstream: Upstream, *, opaque: bool) -> None:
         """Note what a rule would have to allow."""
         target = f"{upstream.name}:{upstream.port}"
         self.used[target] = self.used.get(target, False) or opaque
 
+    def _allow(self, upstream: Upstream, addresses: Sequence[str], dropped: Sequence[str]) -> None:
+        self.use(upstream, opaque=upstream.rule.opaque)
+        proxy = self._proxy_of(upstream)
+        through = {} if proxy is None else {"proxy": f"{proxy.host}:{proxy.port}"}
+        found = {"rule": upstream.rule.text, "addresses": list(addresses), "dropped": list(dropped)}
+        self.ledger.allow(upstream.name, upstream.port, {**found, **through})
+
     def failed(self, upstream: Upstream, why: str) -> None:
         """A connection was allowed, and could not be made."""
-        event = {"decision": "failed", "name": upstream.name, "port": upstream.port, "reason": why}
-        self._owner.record({"event": "egress", **event})
-        self._tell(f"egress failed: {upstream.name}:{upstream.port}: {why}")
+        self.ledger.failed(upstream.name, upstream.port, why)
         self.drop(upstream.number)
 
-    def deny(self, name: str, port: int | None, reason: str, remedy: str) -> None:
-        shown = ascii(name)[1:-1] + (f":{port}" if port is not None else "")
-        event = {"decision": "deny", "name": shown, "reason": reason, "remedy": remedy}
-        self._denials += 1
-        if self._denials <= MAX_DENIALS:
-            last = {"last": True} if self._denials == MAX_DENIALS else {}
-            self._owner.record({"event": "egress", **event, **last})
-        hint = f'; to allow it: [network] allow = ["{remedy}"]' if remedy else ""
-        self._tell(f"egress denied: {shown}: {reason}{hint}")
-
-    def _tell(self, line: str) -> None:
-        """Once for each different line, until there are too many."""
-        if line in self._told or len(self._told) > MAX_TOLD:
-            return
-        self._told.add(line)
-        full = len(self._told) > MAX_TOLD
-        self._owner.report("egress: there was more, which only the log tells" if full else line)
-
     async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(SWEEP_SECONDS)
-            try:
+        try:
+            while True:
+                await asyncio.sleep(SWEEP_SECONDS)
                 self._reload()
-            except Exception as error:
-                self._owner.report(f"egress: nothing is allowed any more: {error}")
-                self._rules, self.learning = Rules.parse([]), False
-                self._revoke()
-            now = asyncio.get_running_loop().time()
-            for number, upstream in tuple(self._upstreams.items()):
-                if now - upstream.moved > self._limits.idle:
-                    self.deny(upstream.name, upstream.port, f"nothing was said for {self._limits.idle:.0f} s", "")
-                    self.drop(number)
+                self._end_idle()
+                self.ledger.flush()
+        except Exception as error:
+            self.fail(f"{type(error).__name__}: {error}")
+
+    def _end_idle(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for number, upstream in tuple(self._upstreams.items()):
+            if now - upstream.moved > self._limits.idle:
+                self.ledger.deny(upstream.name, upstream.port, f"nothing was said for {self._limits.idle:.0f} s", "")
+                self.drop(number)
 
     def _reload(self) -> None:
-        rules = self._owner.reload()
-        if rules is not None:
-            self._owner.record({"event": "egress", "decision": "reload", "allow": [rule.text for rule in rules.rules]})
+        try:
+            rules = self._owner.reload()
+        except Exception as error:
+            self._owner.report(f"egress: nothing is allowed any more: {error}")
+            self._rules, self.learning = Rules.parse([]), False
+        else:
+            if rules is None:
+                return
+            self.ledger.record(decision="reload", allow=[rule.text for rule in rules.rules])
             self._rules = rules
-            self._revoke()
+        self._revoke()
+
+    def _rejudge(self, upstream: Upstream) -> Decision:
+        """Whether the rules in force allow an open connection: its name, where it leads, and its bytes unseen."""
+        decision = self.judge(upstream.name, upstream.port)
+        if decision.rule is None:
+            return decision
+        if upstream.rule.opaque and not decision.rule.opaque:
+            return Decision(False, f"rule {decision.rule.text} wants to see what is sent")
+        verdicts = (self._rules.vet(address, upstream.port, decision.rule) for address in upstream.addresses)
+        return next((verdict for verdict in verdicts if not verdict.allow), decision)
 
     def _revoke(self) -> None:
         """End what the rules in force no longer allow."""
         for number, upstream in tuple(self._upstreams.items()):
-            decision = self.judge(upstream.name, upstream.port)
+            decision = self._rejudge(upstream)
             if not decision.allow:
-                self.deny(upstream.name, upstream.port, f"revoked: {decision.reason}", decision.remedy)
+                self.ledger.deny(upstream.name, upstream.port, f"revoked: {decision.reason}", decision.remedy)
                 self.drop(number)
 
     # Where a name leads
@@ -322,7 +340,7 @@ class Gateway:
         elif upstream.rule.kind == "localhost":
             found = ["127.0.0.1", "::1"]
         else:
-            found = await self._resolve(upstream)
+            found = (await self._resolve(upstream))[:MAX_ADDRESSES]
         verdicts = [(address, self._rules.vet(address, upstream.port, upstream.rule)) for address in found]
         good = [address for address, verdict in verdicts if verdict.allow]
         bad = [verdict for _, verdict in verdicts if not verdict.allow]
@@ -332,25 +350,28 @@ class Gateway:
         return good
 
     async def _resolve(self, upstream: Upstream) -> list[str]:
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(RESOLVE_SECONDS):
-                found = await loop.getaddrinfo(upstream.name, upstream.port, type=socket.SOCK_STREAM)
+                found = await self._resolver.look_up(upstream.name, upstream.port)
         except (OSError, TimeoutError) as error:
             # Behind a proxy, it is the proxy that knows the names of the world.
-            if self._proxy is not None and self._proxy.serves(upstream.name):
+            if self._proxy_of(upstream) is not None:
                 return []
             raise Denied(f"it cannot be resolved: {error}") from None
         # The scope of a link-local address comes after "%", and stays for the vetting to see.
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
+    def _proxy_of(self, upstream: Upstream) -> Proxy | None:
+        """The proxy that leads to this host; the user's own machine and network are reached without one."""
+        direct = upstream.rule.kind in ("network", "localhost")
+        return self._proxy if self._proxy is not None and not direct and self._proxy.serves(upstream.name) else None
+
     async def dial(self, upstream: Upstream, addresses: Sequence[str]) -> socket.socket:
         """A connection to the first of ``addresses`` that answers. Raises OSError."""
         from aiohappyeyeballs import start_connection
 
-        direct = upstream.rule.kind in ("network", "localhost")
-        if self._proxy is not None and not direct and self._proxy.serves(upstream.name):
-            return await tunnel(self._proxy, upstream.name, upstream.port)
+        if (proxy := self._proxy_of(upstream)) is not None:
+            return await tunnel(proxy, self._resolver, upstream.name, upstream.port)
         infos = [
             (
                 socket.AF_INET6 if ":" in address else socket.AF_INET,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import socket
 from collections.abc import Mapping
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from mcpbox.errors import UsageError
+
+if TYPE_CHECKING:
+    import socket
+
+    from mcpbox.egress.resolve import Resolver
 
 #: Bytes of the proxy's answer at most.
 MAX_HEAD = 1 << 14
@@ -36,6 +38,9 @@ def from_environment(environment: Mapping[str, str]) -> Proxy | None:
             break
     else:
         return None
+    import base64
+    from urllib.parse import unquote, urlsplit
+
     form = "accepted: http://[USER:PASSWORD@]HOST:PORT"
     try:
         parts = urlsplit(value if "://" in value else f"http://{value}")
@@ -55,12 +60,14 @@ def from_environment(environment: Mapping[str, str]) -> Proxy | None:
     return Proxy(host, port, authorization, bypass)
 
 
-async def tunnel(proxy: Proxy, name: str, port: int) -> socket.socket:
+async def tunnel(proxy: Proxy, resolver: Resolver, name: str, port: int) -> socket.socket:
     """A connection to ``name`` through the proxy, which resolves it. Raises OSError."""
-    loop = asyncio.get_running_loop()
-    infos = await loop.getaddrinfo(proxy.host, proxy.port, type=socket.SOCK_STREAM)
+    import asyncio
+
     from aiohappyeyeballs import start_connection
 
+    loop = asyncio.get_running_loop()
+    infos = await resolver.look_up(proxy.host, proxy.port)
     sock = await start_connection(infos, happy_eyeballs_delay=0.25)
     try:
         lines = [f"CONNECT {name}:{port} HTTP/1.1", f"Host: {name}:{port}"]
@@ -76,7 +83,7 @@ async def tunnel(proxy: Proxy, name: str, port: int) -> socket.socket:
             head += piece
         status = head.split(b"\r\n", 1)[0].decode("ascii", "replace")
         if status.split(" ")[1:2] != ["200"]:
-            raise OSError(f"the proxy refused: {status}")
+            raise OSError(f"the proxy refused: {ascii(status)[1:-1]}")
     except BaseException:
         sock.close()
         raise

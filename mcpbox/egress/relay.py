@@ -130,6 +130,8 @@ class Relay:
         self._size += len(data)
         if len(self._out) == 1:
             self._flush(0)
+        else:
+            self._throttle()
 
     def _flush(self, _events: int) -> None:
         try:
@@ -148,8 +150,14 @@ class Relay:
                 self._watch(self._write, self._flush, select.EPOLLOUT)
             else:
                 self._unwatch(self._write)
+        self._throttle()
+
+    def _throttle(self) -> None:
+        """Take from the server what the gateway takes, and no more: neither bytes nor connections."""
         if self._full != (self._size > HIGH_WATER):
             self._full = not self._full
+            for listener in self._listeners:
+                self._poll.modify(listener, 0 if self._full else select.EPOLLIN)
             for connection in tuple(self._connections.values()):
                 self._interest(connection)
 
@@ -193,8 +201,9 @@ class Relay:
             self._read_in(connection)
         elif events & select.EPOLLERR:
             self._drop(connection, reset=True)
-        elif events & select.EPOLLHUP and connection.watched:
-            # Reported again and again although it cannot be read yet: look again when there is credit.
+        elif events & select.EPOLLHUP and connection.watched and not connection.events:
+            # Reported again and again although it cannot be read yet: look again when there is credit. If that came
+            # since the event was fetched, it is wanted again, and would be missed.
             self._unwatch(connection.sock.fileno())
             connection.watched = False
 

@@ -44,33 +44,42 @@ class Upstream(asyncio.BufferedProtocol):
         self._paused = False
         self._blocked = False
         self._unpaid = 0
+        #: what may be dialled; of a connection where it leads, or nothing if a proxy knows
+        self.addresses: tuple[str, ...] = ()
         self._task: asyncio.Task[None] | None = None
         self.moved = asyncio.get_running_loop().time()
 
     def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._connect())
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            try:
+                await self._connect()
+            except Denied as denial:
+                self._deny(denial)
+            except (OSError, TimeoutError) as error:
+                self._gateway.failed(self, str(error) or type(error).__name__)
+        except Exception as error:
+            # Nobody waits for this task.
+            self._gateway.fail(f"{type(error).__name__}: {error}")
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
+        self.addresses = tuple(await self._gateway.addresses(self))
+        async with self._gateway.dialling, asyncio.timeout(DIAL_SECONDS):
+            sock = await self._gateway.dial(self, self.addresses)
         try:
-            addresses = await self._gateway.addresses(self)
-            async with asyncio.timeout(DIAL_SECONDS):
-                sock = await self._gateway.dial(self, addresses)
-            try:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                await loop.create_connection(lambda: self, sock=sock)
-            except BaseException:
-                sock.close()
-                raise
-        except Denied as denial:
-            self._deny(denial)
-        except (OSError, TimeoutError) as error:
-            self._gateway.failed(self, str(error) or type(error).__name__)
-        except Exception as error:
-            self._gateway.fail(f"{type(error).__name__}: {error}")
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            peer = sock.getpeername()[0]
+            self.addresses = (peer,) if peer in self.addresses else ()
+            await loop.create_connection(lambda: self, sock=sock)
+        except BaseException:
+            sock.close()
+            raise
 
     def _deny(self, denial: Denied) -> None:
-        self._gateway.deny(self.name, self.port, denial.reason, denial.remedy)
+        self._gateway.ledger.deny(self.name, self.port, denial.reason, denial.remedy)
         self._gateway.drop(self.number)
 
     # From the server in the sandbox
@@ -104,7 +113,8 @@ class Upstream(asyncio.BufferedProtocol):
             return
         if self._transport is None:
             self._early.append(data)
-        else:
+        # Once it is lost, asyncio would tell stderr so for each piece.
+        elif not self._transport.is_closing():
             self._transport.write(data)
 
     def _pay(self, count: int) -> None:

@@ -221,6 +221,11 @@ def _start(spec: SandboxSpec, program: str, limits: quota.Quota, stack: ExitStac
     if init is None:
         raise BackendError(_complaint(monitor, stderr), "run: mcpbox doctor")
     try:
+        first = os.pidfd_open(init)
+    except ProcessLookupError:
+        raise BackendError(_complaint(monitor, stderr), "run: mcpbox doctor") from None
+    ours.callback(_close, first)
+    try:
         limits.enter(init)
     except BackendError:
         if quota.alive(init):
@@ -234,7 +239,7 @@ def _start(spec: SandboxSpec, program: str, limits: quota.Quota, stack: ExitStac
         os.set_blocking(fd, False)
     exited = os.pidfd_open(monitor.pid)
     ours.callback(_close, exited)
-    return Bubble(stdin, stdout, stderr, exited, egress, init, monitor, report, limits, ours.pop_all())
+    return Bubble(stdin, stdout, stderr, exited, egress, first, init, monitor, report, limits, ours.pop_all())
 
 
 class Bubble:
@@ -247,6 +252,7 @@ class Bubble:
         stderr: int,
         exited: int,
         egress: tuple[int, int] | None,
+        first: int,
         init: int,
         monitor: subprocess.Popen[bytes],
         report: kernel.StatusReader,
@@ -256,6 +262,7 @@ class Bubble:
         self.stdin, self.stdout, self.stderr, self.exited = stdin, stdout, stderr, exited
         self.egress = egress
         self.init = init
+        self._processes = first, exited
         self._monitor = monitor
         self._report = report
         self._limits = limits
@@ -267,11 +274,11 @@ class Bubble:
         return code if code is None or code >= 0 else 128 - code
 
     def kill(self) -> None:
-        # The monitor dies with --die-with-parent's signal to its child; the kernel ends the rest of the namespace.
-        if self._monitor.poll() is None:
-            with suppress(ProcessLookupError):
-                os.kill(self.init, signal.SIGKILL)
-            self._monitor.kill()
+        # The kernel ends the rest of init's namespace. By descriptors and not by Popen, which looks for the exit code
+        # first, and shows "still running" to another thread that looks for it meanwhile.
+        for pidfd in self._processes:
+            with suppress(OSError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
     def why(self) -> str:
         if reason := self._limits.reason():

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 READY_SECONDS = 10.0
 #: Whom the relay becomes when root starts it.
 NOBODY = 65534
-#: Bytes of memory and processes of a relay's container: ``mux`` bounds what it holds.
-MEMORY, PIDS = 256 << 20, 8
+#: Bytes of memory, processors (in 10⁻⁹) and processes of a relay's container: ``mux`` bounds what it holds.
+MEMORY, NANO_CPUS, PIDS = 256 << 20, 10**9, 8
 REMEDY = "run: mcpbox doctor"
 
 
@@ -62,8 +62,7 @@ class RelayProcess:
 
 
 def connect(relay: Relay, streams: Streams) -> tuple[int, int]:
-    """The stream from and to a relay in a container that was started, which listens now. Raises BackendError."""
-    begin(relay, streams.stdin)
+    """The stream from and to a relay in a container, which was begun and listens now. Raises BackendError."""
     wait_until_ready(relay, streams.stdout, streams.stderr)
     return os.dup(streams.stdout), os.dup(streams.stdin)
 

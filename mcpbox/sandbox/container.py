@@ -161,6 +161,7 @@ def relay_config(spec: SandboxSpec, relay: Relay, image: str, engine_facts: Fact
             "Sysctls": sysctls,
             "Memory": companion.MEMORY,
             "MemorySwap": companion.MEMORY,
+            "NanoCpus": companion.NANO_CPUS,
             "PidsLimit": companion.PIDS,
             "Ulimits": [{"Name": "nofile", "Soft": OPEN_FILES, "Hard": OPEN_FILES}],
             "Mounts": mounts,

@@ -72,9 +72,10 @@ def launch(spec: SandboxSpec, remember: Remember) -> Container:
                 _require_kept(client, name, body, attached=not streams.directory)
             end = engine.next_exit(client, name)
             streams.attach()
+            # Before the server runs: its first question would be lost, or it would take the relay's ports.
+            egress = None if beside is None or spec.relay is None else companion.connect(spec.relay, beside)
             client.start(name)
             pid = int(client.inspect_container(name)["State"]["Pid"]) if about.same_kernel else 0
-            egress = None if beside is None or spec.relay is None else companion.connect(spec.relay, beside)
         except BackendError:
             raise
         except Exception as error:
@@ -106,6 +107,7 @@ def _start_relay(client: APIClient, spec: SandboxSpec, about: Facts, stack: Exit
         _require_kept(client, name, body, attached=not streams.directory)
     streams.attach()
     client.start(name)
+    companion.begin(spec.relay, streams.stdin)
     return streams
 
 

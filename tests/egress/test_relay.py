@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 
 from mcpbox.egress import mux
+from mcpbox.egress import relay as relays
 from mcpbox.egress.mux import CREDIT, DATA, END, OPEN, RESET, Event, Mux
 from mcpbox.egress.relay import Relay
 
@@ -59,6 +63,44 @@ class Outside:
         self._thread.join(SECONDS)
         assert not self._thread.is_alive(), "the relay outlives its gateway"
         os.close(self._read)
+
+
+class Apart(Outside):
+    """The same with the relay in a process of its own, which can be stopped."""
+
+    def __init__(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        listen = f"relay.listen('127.0.0.1', {self.port})"
+        code = f"from mcpbox.egress.relay import Relay; relay = Relay(0, 1); {listen}; relay.run()"
+        words = [sys.executable, "-c", code]
+        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        assert self.process.stdin and self.process.stdout
+        self._write, self._read = self.process.stdin.fileno(), self.process.stdout.fileno()
+        self.mux = Mux(mux.FROM_RELAY)
+        self._events = []
+        assert os.read(self._read, len(mux.READY)) == mux.READY
+
+    def close(self) -> None:
+        with self.process as process:
+            assert process.stdin
+            process.stdin.close()
+            assert process.wait(SECONDS) == 0
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """What happens meanwhile, the relay finds at once."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitpid(self.process.pid, os.WUNTRACED)
+        yield
+        self.process.send_signal(signal.SIGCONT)
+
+
+@pytest.fixture
+def apart() -> Iterator[Apart]:
+    found = Apart()
+    yield found
+    found.close()
 
 
 @pytest.fixture
@@ -110,6 +152,24 @@ def test_no_more_is_taken_from_a_client_than_was_granted(outside: Outside) -> No
         assert taken == mux.WINDOW < sent
         outside.send(outside.mux.consumed(stream, taken))
         assert outside.next(DATA).payload
+
+
+def test_credit_that_is_found_together_with_the_end_of_the_client_counts(apart: Apart) -> None:
+    client, stream = apart.connect()
+    apart.send(apart.mux.end(stream))
+    assert client.recv(1) == b""
+    client.sendall(bytes(mux.WINDOW + 1000))
+    taken = 0
+    while taken < mux.WINDOW:
+        taken += len(apart.next(DATA).payload)
+    # Once it takes another connection, it no longer looks at the first one.
+    other, _ = apart.connect()
+    with other:
+        with apart.stopped():
+            apart.send(apart.mux.consumed(stream, taken))
+            client.close()
+        assert len(apart.next(DATA).payload) == 1000
+        assert apart.next(END).stream == stream
 
 
 def test_a_client_that_does_not_read_is_sent_no_more_than_its_window(outside: Outside) -> None:
@@ -165,3 +225,26 @@ def test_a_gateway_that_breaks_the_rules_ends_the_relay(sent: bytes) -> None:
         relay.run()
     for fd in (read, write, back, out):
         os.close(fd)
+
+
+def test_a_gateway_that_does_not_read_is_told_of_no_more_connections(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relays, "HIGH_WATER", 1 << 12)
+    made = 0
+    while True:
+        client = socket.socket()
+        client.setblocking(False)
+        client.connect_ex(("127.0.0.1", outside.port))
+        # A connection that stays in the listener's queue counts too, until that is full.
+        if not select.select([], [client], [], 2)[1]:
+            break
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        client.close()
+        made += 1
+        assert made < 20_000
+    with client:
+        # As soon as it reads, all are taken again.
+        while not select.select([], [client], [], 0)[1]:
+            outside.next(OPEN)
+    assert made > 1000

@@ -5,6 +5,7 @@ for each question to the name server, each connection and each HTTP request. It 
 """
 
 import asyncio
+import contextlib
 import json
 import struct
 import sys
@@ -17,15 +18,20 @@ import dns.rrset
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
-PUBLIC, EVIL = "93.184.216.34", "93.184.216.35"
+PUBLIC, EVIL, PUBLIC6 = "93.184.216.34", "93.184.216.35", "2606:2800:220:1::34"
+#: Not public, whichever way it is written; the last two are where a machine has its own services.
+INNER = ("10.0.0.1", "fd00:7::1", "169.254.169.254", "64:ff9b::a00:1", "2002:a00:1::", "::1", "127.0.0.1")
 #: What the name server answers: A and AAAA records by name. A list of lists is gone through, answer by answer.
 NAMES = {
     "api.example.com": [PUBLIC],
     "other.example.com": [PUBLIC],
     "deep.sub.example.com": [PUBLIC],
+    "six.example.com": [PUBLIC6],
     "evil.com": [EVIL],
+    "data.evil.com": [EVIL],
     "evil-example.com": [EVIL],
     "example.com.evil.com": [EVIL],
+    "api.xn--xample-2of.com": [EVIL],
     "to-loopback.example.com": ["127.0.0.1"],
     "to-loopback6.example.com": ["::1"],
     "to-private.example.com": ["10.0.0.1"],
@@ -36,7 +42,13 @@ NAMES = {
     "to-zero.example.com": ["0.0.0.0"],
     "to-both.example.com": ["10.0.0.1", PUBLIC],
     "flips.example.com": [[PUBLIC], ["10.0.0.1"]],
+    # The namespace has a route to neither of these addresses.
+    "unreachable.example.com": ["93.184.216.99"],
+    "half-reachable.example.com": ["2606:2800:21f:cb07::1", PUBLIC],
+    "flips-too.example.com": [[PUBLIC], ["10.0.0.1"]],
 }
+#: How often each question was asked.
+ASKED: dict[tuple[str, int], int] = {}
 SEEN = Path(sys.argv[1]) / "seen.jsonl"
 
 
@@ -46,13 +58,14 @@ def seen(**what):
 
 
 class NameServer(asyncio.DatagramProtocol):
-    def __init__(self):
-        self.asked = {}
-
     def connection_made(self, transport):
         self.transport = transport
 
     def datagram_received(self, data, peer):
+        self.transport.sendto(self.answer(data), peer)
+
+    @classmethod
+    def answer(cls, data):
         query = dns.message.from_wire(data)
         question = query.question[0]
         name = question.name.to_text().rstrip(".").lower()
@@ -64,13 +77,34 @@ class NameServer(asyncio.DatagramProtocol):
             response.set_rcode(3)
         elif isinstance(records[0], list):
             # Both types are asked for at once, so each is counted for itself.
-            turn = self.asked[question] = self.asked.get(question, -1) + 1
+            key = name, question.rdtype
+            turn = ASKED[key] = ASKED.get(key, -1) + 1
             records = records[min(turn, len(records) - 1)]
         kind = {dns.rdatatype.A: False, dns.rdatatype.AAAA: True}.get(question.rdtype)
         found = [record for record in records or () if (":" in record) is kind]
         if found:
             response.answer.append(dns.rrset.from_text(question.name, 0, "IN", question.rdtype, *found))
-        self.transport.sendto(response.to_wire(), peer)
+        if question.rdtype == dns.rdatatype.TXT:
+            response.answer.append(dns.rrset.from_text(question.name, 0, "IN", "TXT", '"through the tunnel"'))
+        return response.to_wire()
+
+    @classmethod
+    async def serve(cls, reader, writer):
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                (size,) = struct.unpack("!H", await reader.readexactly(2))
+                answer = cls.answer(await reader.readexactly(size))
+                writer.write(struct.pack("!H", len(answer)) + answer)
+        writer.close()
+
+
+class Datagrams(asyncio.DatagramProtocol):
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def datagram_received(self, data, peer):
+        seen(datagram=self.transport.get_extra_info("sockname")[:2])
+        self.transport.sendto(data, peer)
 
 
 async def app(scope, receive, send):
@@ -142,8 +176,15 @@ async def banner(reader, writer):
 
 async def main():
     loop = asyncio.get_running_loop()
-    await loop.create_datagram_endpoint(NameServer, ("127.0.0.1", 53))
-    for address in (PUBLIC, EVIL, "127.0.0.1", "10.0.0.1", "169.254.169.254"):
+    for address in ("127.0.0.1", "8.8.8.8"):
+        await loop.create_datagram_endpoint(NameServer, (address, 53))
+        await asyncio.start_server(NameServer.serve, address, 53)
+    for address, port in ((PUBLIC, 7), (PUBLIC6, 7), (PUBLIC, 443)):
+        await loop.create_datagram_endpoint(Datagrams, (address, port))
+    # As the Docker API is, where it was opened to the network.
+    await asyncio.start_server(banner, "127.0.0.1", 2375)
+    await asyncio.start_server(echo, "10.0.0.1", 70)
+    for address in (PUBLIC, PUBLIC6, EVIL, *INNER):
         await asyncio.start_server(echo, address, 7)
         await asyncio.start_server(source, address, 9, limit=1 << 20)
         await asyncio.start_server(banner, address, 25)

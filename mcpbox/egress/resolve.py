@@ -1,0 +1,56 @@
+"""The system's resolver, asked in threads that nobody has to wait for."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from typing import Any
+
+#: Questions at once, and so threads: each lives until the resolver gives up, however soon nobody waits for it.
+MAX_QUESTIONS = 64
+
+Found = list[tuple[Any, ...]]
+
+
+class Resolver:
+    """Of one event loop. An executor's threads would be joined when the program ends, which can take half a minute."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(MAX_QUESTIONS)
+
+    async def look_up(self, name: str, port: int) -> Found:
+        """What ``getaddrinfo`` says for TCP, once there is a thread to ask it. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[Found] = loop.create_future()
+
+        def settle(result: Found | OSError) -> None:
+            self._free.release()
+            if found.done():
+                return
+            if isinstance(result, OSError):
+                found.set_exception(result)
+            else:
+                found.set_result(result)
+
+        def ask() -> None:
+            result: Found | OSError
+            try:
+                result = list(socket.getaddrinfo(name, port, type=socket.SOCK_STREAM))
+            except OSError as error:
+                result = error
+            except UnicodeError as error:
+                result = OSError(str(error))
+            try:
+                loop.call_soon_threadsafe(settle, result)
+            except RuntimeError:
+                # The loop is closed: nobody waits for the answer any more.
+                return
+
+        await self._free.acquire()
+        try:
+            threading.Thread(target=ask, name="resolve", daemon=True).start()
+        except RuntimeError as error:
+            self._free.release()
+            raise OSError(str(error)) from None
+        return await found
