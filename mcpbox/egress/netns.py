@@ -6,15 +6,18 @@ Standard library alone: it runs in the relay's process, before the relay listens
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import ipaddress
 import os
 import socket
 import struct
+import time
 
 CLONE_NEWNET, CLONE_NEWUSER = 0x40000000, 0x10000000
 NS_GET_USERNS = 0xB701
-SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+SIOCGIFFLAGS, IFF_UP = 0x8913, 1
+LOOPBACK_SECONDS = 5
 PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 4, 38
 _CAPABILITY_VERSION_3 = 0x20080522
 #: rtnetlink(7): a new route of the table "local", of type "local", out of the interface "lo", which is always number 1.
@@ -36,12 +39,18 @@ def join(pid: int) -> None:
     _check(_libc.setns(net, CLONE_NEWNET), "setns net")
 
 
-def raise_loopback() -> None:
-    """Set "lo" up, whoever was to do it. Raises OSError."""
+def await_loopback() -> None:
+    """Return once "lo" is up, which is for whoever made the namespace to do. Raises OSError.
+
+    To do it too would give it its address, and fail the other's attempt to do so.
+    """
+    request = struct.pack("16sh14x", b"lo", 0)
+    deadline = time.monotonic() + LOOPBACK_SECONDS
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        request = struct.pack("16sh14x", b"lo", 0)
-        flags = struct.unpack("16sh14x", fcntl.ioctl(sock, SIOCGIFFLAGS, request))[1]
-        fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
+        while not struct.unpack("16sh14x", fcntl.ioctl(sock, SIOCGIFFLAGS, request))[1] & IFF_UP:
+            if time.monotonic() > deadline:
+                raise OSError(errno.ENETDOWN, os.strerror(errno.ENETDOWN), "lo")
+            time.sleep(0.001)
 
 
 def make_local(network: str) -> None:

@@ -321,7 +321,7 @@ def main() -> None:
 
         if plan["join"]:
             netns.join(plan["join"])
-            netns.raise_loopback()
+            netns.await_loopback()
         for network in plan["networks"]:
             netns.make_local(network)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
