@@ -1,4 +1,4 @@
-"""The user's ``config.toml``: which images the Docker backend uses."""
+"""The user's ``config.toml``: which images the Docker backend uses, and against which advisories packages are held."""
 
 from __future__ import annotations
 
@@ -25,10 +25,25 @@ class Docker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     images: Images = Images()
 
 
+class Packages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``advisories`` is a dump in the OSV format, a directory or a zip of JSON files; "" is none."""
+
+    advisories: str = ""
+
+    @property
+    def database(self) -> Path | None:
+        """Where the dump is, "~/" being the user's home."""
+        if self.advisories.startswith("~/"):
+            return paths.home() / self.advisories[2:]
+        return Path(self.advisories) if self.advisories else None
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     docker: Docker = Docker()
+    packages: Packages = Packages()
 
 
+FORM = "accepted: [docker.images] with node, python and other; [packages] with advisories"
 _IMAGE = re.compile(r"[a-z0-9][\w./:-]*(@sha256:[0-9a-f]{64})?")
 
 
@@ -45,10 +60,16 @@ def load() -> Config:
     except FileNotFoundError:
         return Config()
     except (OSError, ValueError) as error:
-        raise ProfileError(f"{path}: {error}", "accepted: [docker.images] with node, python and other") from None
+        raise ProfileError(f"{path}: {error}", FORM) from None
     for kind, image in msgspec.structs.asdict(config.docker.images).items():
         if not _IMAGE.fullmatch(image):
             raise ProfileError(f'{path}: docker.images.{kind} = "{image}": not accepted', "accepted: NAME:TAG@DIGEST")
+    advisories = config.packages.advisories
+    if advisories and not advisories.startswith(("/", "~/")):
+        raise ProfileError(
+            f'{path}: packages.advisories = "{advisories}": not accepted',
+            "accepted: the absolute path of a directory or zip of OSV JSON files, or one below ~/",
+        )
     return config
 
 

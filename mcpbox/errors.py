@@ -3,6 +3,13 @@
 Anything else that is raised is a bug in mcpbox and is reported as one (see ``cli.main``).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mcpbox.packages.model import Request
+
 
 class McpboxError(Exception):
     """mcpbox could not do what was asked.
@@ -35,3 +42,12 @@ class BackendError(McpboxError):
 
 class PackageError(McpboxError):
     """A package cannot be resolved, verified or installed."""
+
+
+class Unprepared(PackageError):
+    """What a command asks for is not installed yet for ``backend``."""
+
+    def __init__(self, request: Request, backend: str) -> None:
+        super().__init__(f"{request.key} is not installed", "run: mcpbox package add")
+        self.request = request
+        self.backend = backend

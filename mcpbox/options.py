@@ -128,3 +128,83 @@ def image_build(tag: str, rootfs: str | None, suite: str, configure: bool) -> in
     from mcpbox.commands import image as verb
 
     return verb.build(tag, rootfs, suite, configure)
+
+
+@cli.group()
+def package() -> None:
+    """Pinned server packages of npm and PyPI."""
+
+
+yes_option = click.option("--yes", is_flag=True, help="Go on without asking, whatever gives pause.")
+install_backend = click.option("--backend", type=BACKENDS, default="auto", help="The sandbox to install in.")
+
+
+@package.command("add", context_settings=WORDS)
+@install_backend
+@click.option("--allow-scripts", "scripts", metavar="NAME", multiple=True, help="Run this package's install scripts.")
+@yes_option
+@click.argument("words", metavar="PACKAGE|COMMAND", nargs=-1, type=click.UNPROCESSED)
+def package_add(words: tuple[str, ...], backend: str, scripts: tuple[str, ...], yes: bool) -> int:
+    """Install and pin npm:NAME or pypi:NAME, or what a COMMAND such as npx -y NAME asks for."""
+    from mcpbox.commands import package as verb
+
+    return verb.add(words, backend, scripts, yes)
+
+
+@package.command("list")
+@json_option
+def package_list(as_json: bool) -> int:
+    """List the pinned packages."""
+    from mcpbox.commands import package as verb
+
+    return verb.list_(as_json)
+
+
+@package.command("show")
+@click.argument("name")
+@json_option
+@click.option("--sbom", is_flag=True, help="Print a bill of materials (CycloneDX JSON).")
+def package_show(name: str, as_json: bool, sbom: bool) -> int:
+    """Show a pinned package and everything it brings along."""
+    from mcpbox.commands import package as verb
+
+    return verb.show(name, as_json, sbom)
+
+
+@package.command("update")
+@click.argument("names", nargs=-1)
+@install_backend
+@yes_option
+@click.option("--back", is_flag=True, help="Undo the last update, if the new version has not started yet.")
+def package_update(names: tuple[str, ...], backend: str, yes: bool, back: bool) -> int:
+    """Show what newer versions change, and pin them if you agree."""
+    from mcpbox.commands import package as verb
+
+    return verb.update(names, backend, yes, back)
+
+
+@package.command("verify")
+@click.argument("names", nargs=-1)
+@click.option("--repair", is_flag=True, help="Install the pinned files again where they were changed.")
+def package_verify(names: tuple[str, ...], repair: bool) -> int:
+    """Compare every file of the installed packages with what was installed."""
+    from mcpbox.commands import package as verb
+
+    return verb.verify(names, repair)
+
+
+@package.command("rm")
+@click.argument("names", nargs=-1, required=True)
+def package_rm(names: tuple[str, ...]) -> int:
+    """Remove packages from the lock and from the disk."""
+    from mcpbox.commands import package as verb
+
+    return verb.rm(names)
+
+
+@package.command("gc")
+def package_gc() -> int:
+    """Remove installed trees that nothing names any more."""
+    from mcpbox.commands import package as verb
+
+    return verb.gc()

@@ -28,6 +28,11 @@ def data_dir() -> Path:
     return _base("user_data_dir")
 
 
+def packages_dir() -> Path:
+    """The installed packages, each tree in a directory of its own."""
+    return data_dir() / "packages"
+
+
 def state_dir() -> Path:
     """Logs."""
     return _base("user_state_dir")

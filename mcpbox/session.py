@@ -55,6 +55,8 @@ class Session:
         self._pending: dict[Side, dict[tuple[bool, jsonrpc.Id], Request]] = {side: {} for side in Side}
         self._cancelled: dict[Side, dict[tuple[bool, jsonrpc.Id], Request]] = {side: {} for side in Side}
         self._initialized = False
+        #: whether the server has accepted the host's initialize
+        self.started = False
 
     def receive(self, side: Side, data: bytes) -> list[Action]:
         """What to do about ``data``, the next bytes from ``side``, cut anywhere."""
@@ -120,6 +122,7 @@ class Session:
                 actions.append(self._record("unsolicited", side, message))
                 return None
             message = replace(message, request=request)
+            self.started |= request is not None and request.method == "initialize" and "result" in message.value
         elif isinstance(message, Request) and (reason := self._unacceptable(side, message)):
             self._refuse(side, message, Refuse(reason), "session", actions)
             return None

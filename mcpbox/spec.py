@@ -14,6 +14,7 @@ from mcpbox.sandbox.base import Mount, SandboxSpec
 #: Whom the server runs as when mcpbox runs as root and no mounted path belongs to anybody else.
 NOBODY = 65534
 
+_TREE = re.compile(r"[0-9a-f]{64}")
 _UNSAFE_NAME = re.compile(r"[^a-z0-9._-]+")
 
 
@@ -64,10 +65,17 @@ def code_mounts(trees: Sequence[str], home: Path) -> list[Mount]:
     for tree in trees:
         real = os.path.realpath(tree)
         for target in dict.fromkeys((tree, real)):
-            if reason := filesystem.exposure(target, home):
+            if not _is_package(target) and (reason := filesystem.exposure(target, home)):
                 raise UsageError(f"cannot mount the server's own code, {target}: {reason}", "move it elsewhere")
             mounts.append(Mount(real, target))
     return mounts
+
+
+def _is_package(tree: str) -> bool:
+    """Whether it is an installed package: it lies among mcpbox's own files, the one thing of them to be shown."""
+    directory, name = os.path.split(tree)
+    own = paths.packages_dir()
+    return bool(_TREE.fullmatch(name)) and directory in (str(own), os.path.realpath(own))
 
 
 def server_user(mounts: Sequence[Mount]) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mcpbox import command, paths, policy, profile, relay, sandbox, sessions
-from mcpbox.errors import McpboxError
+from mcpbox.errors import McpboxError, Unprepared
 from mcpbox.journal import Journal
 from mcpbox.policy.base import Rules
 from mcpbox.session import Session
@@ -23,6 +24,8 @@ from mcpbox.spec import build_spec, server_name
 #: before. The SDKs' default is 60 s.
 HOST_PATIENCE = {"opencode": 5, "codex": 10, "continue": 20, "claude-code": 30, "qwen": 30}
 DEFAULT_PATIENCE = 60
+#: How much of that a package may take to be prepared: its server then has to start.
+PREPARATION = 0.6
 
 
 class Options(Struct, frozen=True):
@@ -59,14 +62,16 @@ class _NotStarted(Exception):
 
 
 def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
+    began, patience = time.monotonic(), HOST_PATIENCE.get(options.host, DEFAULT_PATIENCE)
     try:
         home = paths.home()
         cwd = _cwd()
-        server = command.resolve(argv, path=os.environ.get("PATH", os.defpath), cwd=str(cwd), home=str(home))
-        resolved = profile.resolve(options.profile, server.identities)
+        choice = _Choice(options)
+        server = _command(argv, choice, home, cwd, began + patience * PREPARATION)
+        resolved = choice.resolved(server.identities)
         profile.require_enforceable(resolved)
         name = server_name(options.name or resolved.profile.name, server)
-        chosen = sandbox.choose(options.backend or resolved.profile.sandbox.backend)
+        chosen = choice.backend(server.identities)
         session = sessions.begin(name, chosen)
         stack.callback(session.end)
         journal = Journal(name, session.id)
@@ -109,14 +114,47 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
     )
     gc.freeze()
     gc.enable()
-    code = relay.Relay(
-        Session(policy.build(rules), int(messages.max_bytes)),
-        process,
-        journal.record,
-        answer_within=HOST_PATIENCE.get(options.host, DEFAULT_PATIENCE) * 0.9,
-    ).run()
+    messenger = Session(policy.build(rules), int(messages.max_bytes))
+    left = patience * 0.9 - (time.monotonic() - began)
+    code = relay.Relay(messenger, process, journal.record, answer_within=max(left, patience * 0.1)).run()
     journal.record({"event": "end", "code": code})
+    if server.unproven and messenger.started:
+        from mcpbox.packages import prepare
+
+        prepare.started(server.unproven)
     return code
+
+
+class _Choice:
+    """The profile and the backend for a server, which is known by its identities before anything else of it."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._found: dict[tuple[str, ...], profile.Resolved] = {}
+
+    def resolved(self, identities: tuple[str, ...]) -> profile.Resolved:
+        if identities not in self._found:
+            self._found[identities] = profile.resolve(self._options.profile, identities)
+        return self._found[identities]
+
+    def backend(self, identities: tuple[str, ...]) -> str:
+        return sandbox.choose(self._options.backend or self.resolved(identities).profile.sandbox.backend)
+
+
+def _command(argv: Sequence[str], choice: _Choice, home: Path, cwd: Path, deadline: float) -> command.Command:
+    """The command to run. A package that is seen for the first time is prepared, if that is done by ``deadline``."""
+
+    def resolve() -> command.Command:
+        path = os.environ.get("PATH", os.defpath)
+        return command.resolve(argv, path=path, cwd=str(cwd), home=str(home), backend=choice.backend)
+
+    try:
+        return resolve()
+    except Unprepared as missing:
+        from mcpbox.packages import firstuse
+
+        firstuse.ensure(missing, deadline)
+        return resolve()
 
 
 def _cwd() -> Path:

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from mcpbox import command
 from mcpbox.command import Command
-from mcpbox.errors import McpboxError, UsageError
+from mcpbox.errors import McpboxError, Unprepared, UsageError
 
 
 def resolve(*argv: str, home: Path, path: str = "/usr/bin:/bin", cwd: Path | None = None) -> Command:
-    return command.resolve(argv, path=path, cwd=str(cwd or home), home=str(home))
+    return command.resolve(argv, path=path, cwd=str(cwd or home), home=str(home), backend=lambda _: "bubblewrap")
 
 
 def executable(path: Path, text: str = "\x7fELF") -> Path:
@@ -37,11 +37,10 @@ def package(root: Path, name: str, script: str = "dist/index.js") -> Path:
     [
         ((), "no command"),
         (("",), "no command"),
-        (("npx", "-y", "pkg"), "does not pin packages yet"),
-        (("npm", "exec", "pkg"), "does not pin"),
-        (("/usr/bin/uvx", "pkg"), "does not pin"),
-        (("uv", "tool", "run", "pkg"), "does not pin"),
-        (("pipx", "run", "pkg"), "does not pin"),
+        (("npx", "-c", "pkg --flag"), "npx -c: not accepted"),
+        (("env", "A=1", "npx", "git+https://example.org/x"), "a repository has no version"),
+        (("/usr/bin/uvx", "--refresh", "pkg"), "uvx --refresh: not accepted"),
+        (("uv run server.py",), "runs a project"),
         (("bash", "-c", "a && b"), "more than one plain command"),
         (("sh", "-c", "echo $HOME"), "more than one plain command"),
         (("cmd", "/c", "npx"), "Windows"),
@@ -61,6 +60,30 @@ def test_what_cannot_be_run_says_why(argv: tuple[str, ...], reason: str, home: P
     with pytest.raises(UsageError) as caught:
         resolve(*argv, home=home)
     assert reason in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("argv", "key"),
+    [
+        (("npx", "-y", "@a/b"), "npm:@a/b"),
+        (("env", "A=1", "/usr/bin/npx", "@a/b", "--flag"), "npm:@a/b"),
+        (("bash", "-lc", "uvx --from p==1 b"), "pypi:p==1"),
+        (("pipx run p",), "pypi:p"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_named_and_never_fetched(
+    argv: tuple[str, ...], key: str, home: Path
+) -> None:
+    asked = []
+
+    def choose(identities: tuple[str, ...]) -> str:
+        asked.append(identities)
+        return "docker"
+
+    with pytest.raises(Unprepared) as caught:
+        command.resolve(argv, path="/nowhere", cwd="/", home=str(home), backend=choose)
+    assert (caught.value.request.key, caught.value.backend) == (key, "docker")
+    assert asked == [(key.partition("==")[0],)]
 
 
 @given(st.lists(st.text(), max_size=4))

@@ -27,7 +27,12 @@ PURE = (
     "mcpbox.egress.dns",
     "mcpbox.egress.mux",
     "mcpbox.egress.rules",
+    "mcpbox.egress.ledger",
+    "mcpbox.egress.names",
     "mcpbox.egress.sniff",
+    "mcpbox.packages.lookalike",
+    "mcpbox.packages.model",
+    "mcpbox.packages.spec",
 )
 IMPURE = {
     "os",

@@ -1,6 +1,6 @@
 """Reading the command that a host would have started: the program, its code, what profiles call it, its arguments.
 
-``resolve`` only looks at files; nothing of the server is run.
+``resolve`` only looks at files; nothing of the server is run, and nothing is fetched.
 """
 
 from __future__ import annotations
@@ -8,36 +8,45 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from msgspec.structs import replace
 
 from mcpbox.command import container, programs
 from mcpbox.command.model import Command
 from mcpbox.errors import UsageError
 
-__all__ = ["Command", "resolve"]
+__all__ = ["Command", "plain", "resolve"]
 
-#: Commands that fetch a package at each start, by their words; the longest match counts.
-FETCHERS = (
-    ("npx",),
-    ("npm", "exec"),
-    ("npm", "x"),
-    ("pnpm", "dlx"),
-    ("pnpx",),
-    ("yarn", "dlx"),
-    ("bunx",),
-    ("bun", "x"),
-    ("uvx",),
-    ("uv", "tool", "run"),
-    ("uv", "run"),
-    ("pipx", "run"),
-)
+#: Programs that fetch a package at each start, and may do other things too: see ``packages.spec``.
+FETCHERS = {"npx", "npm", "pnpm", "pnpx", "yarn", "bunx", "bun", "uvx", "uv", "pipx"}
 SHELLS = ("sh", "bash", "zsh", "dash")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 _OPERATORS = re.compile(r"[|&;<>()$`\n*?\[\]{}~#!]")
 
 
-def resolve(argv: Sequence[str], *, path: str, cwd: str, home: str) -> Command:
-    """What ``argv`` would start, looked up in ``path`` from ``cwd``. Raises UsageError."""
+def resolve(
+    argv: Sequence[str], *, path: str, cwd: str, home: str, backend: Callable[[tuple[str, ...]], str] | None = None
+) -> Command:
+    """What ``argv`` would start, looked up in ``path`` from ``cwd``. Raises UsageError.
+
+    A package that the command would fetch is looked up among the installed ones, in its form for the backend that
+    ``backend`` chooses for a server of these identities. Raises Unprepared where it is not there, PackageError.
+    """
+    words, environment = plain(argv)
+    name = os.path.basename(words[0])
+    place = programs.Place(path, cwd, home)
+    if name in FETCHERS and backend is not None and (found := _package(words, backend, place)):
+        return replace(found, environment={**found.environment, **environment})
+    if name in ("mcpbox", "mcpbox.exe") and "wrap" in words[1:2]:
+        raise UsageError("the command is already wrapped", "put the server's own command after --")
+    if name in ("docker", "podman") and words[1:2] == ["run"]:
+        return container.parse(words[2:], environment)
+    return programs.resolve(words, environment, place)
+
+
+def plain(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """The words without what is put in front of them, and the environment that this sets. Raises UsageError."""
     words = list(argv)
     if not words or not words[0]:
         raise UsageError("no command", "put the server's command after --: mcpbox wrap -- node server.js")
@@ -47,16 +56,19 @@ def resolve(argv: Sequence[str], *, path: str, cwd: str, home: str) -> Command:
     if len(words) == 1 and " " in words[0] and not os.path.exists(words[0]):
         words = _split(words[0])
     environment: dict[str, str] = {}
-    words = _unwrap(words, environment)
-    name = os.path.basename(words[0])
-    for fetcher in FETCHERS:
-        if (name, *words[1 : len(fetcher)]) == fetcher:
-            raise _unpinned(" ".join(fetcher), words[len(fetcher) :])
-    if name in ("mcpbox", "mcpbox.exe") and "wrap" in words[1:2]:
-        raise UsageError("the command is already wrapped", "put the server's own command after --")
-    if name in ("docker", "podman") and words[1:2] == ["run"]:
-        return container.parse(words[2:], environment)
-    return programs.resolve(words, environment, programs.Place(path, cwd, home))
+    return _unwrap(words, environment), environment
+
+
+def _package(words: list[str], backend: Callable[[tuple[str, ...]], str], place: programs.Place) -> Command | None:
+    """The installed package that the command asks for; None if it asks for none. Imported only where it is needed."""
+    from mcpbox.packages import starts
+
+    if found := starts.find(words, place.path, backend):
+        return found
+    from mcpbox.packages import locate, spec
+
+    request = spec.read(words)
+    return None if request is None else locate.locate(words, request, backend, place)
 
 
 def _unwrap(words: list[str], environment: dict[str, str]) -> list[str]:
@@ -94,17 +106,3 @@ def _split(line: str) -> list[str]:
     if not words:
         raise UsageError("no command", "put the server's command after --")
     return words
-
-
-def _unpinned(fetcher: str, rest: list[str]) -> UsageError:
-    package = next((word for word in rest if not word.startswith("-")), "PACKAGE")
-    install = (
-        f"npm install --prefix DIR {package}, then: mcpbox wrap -- node DIR/node_modules/{package}/…"
-        if fetcher[0] in "npby" and not fetcher.startswith("pipx")
-        else f"python3 -m venv DIR && DIR/bin/pip install {package}, then: mcpbox wrap -- DIR/bin/python -m MODULE"
-    )
-    return UsageError(
-        f"{fetcher} fetches whatever the registry serves at each start; this version does not pin packages yet, "
-        "and does not run unpinned ones",
-        f"install it once: {install}",
-    )

@@ -13,7 +13,8 @@ class Command(Struct, frozen=True):
     ``argv[0]`` is the absolute path of a program; with an ``image``, ``argv`` is the arguments for its entry point.
     ``trees`` are the host paths outside /usr it needs to see, read-only. ``identities`` are what a profile's
     ``matches`` can name. ``arguments`` are the server's own, which may be paths. ``environment`` is what the program
-    needs to be the same one, never copied from the host's.
+    needs to be the same one, never copied from the host's. ``unproven`` is the lock's key of an updated package that
+    has not started yet.
     """
 
     argv: tuple[str, ...]
@@ -23,3 +24,4 @@ class Command(Struct, frozen=True):
     arguments: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     image: str = ""
+    unproven: str = ""

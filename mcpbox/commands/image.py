@@ -13,7 +13,7 @@ from mcpbox import config
 from mcpbox.errors import BackendError, McpboxError
 from mcpbox.sandbox import engine
 
-PACKAGES = ("ca-certificates", "git", "nodejs", "python3")
+PACKAGES = ("ca-certificates", "git", "nodejs", "npm", "python3", "python3-pip")
 
 
 def build(tag: str, rootfs: str | None, suite: str, configure: bool) -> int:

@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -18,22 +18,37 @@ from mcpbox.egress import mux, program
 from mcpbox.egress.gateway import Gateway, Limits, Owner
 from mcpbox.egress.proxy import from_environment
 from mcpbox.egress.rules import Rules
-from mcpbox.errors import PackageError
+from mcpbox.errors import BackendError, PackageError
 from mcpbox.journal import Journal
 from mcpbox.sandbox.base import Mount, Process, Relay, SandboxSpec
 from mcpbox.spec import code_mounts, server_user
 
-MEMORY, CPUS, PIDS, SCRATCH = 2 << 30, 4.0, 512, 512 << 20
+MEMORY, PIDS, SCRATCH = 2 << 30, 512, 512 << 20
+#: An engine refuses more processors than there are.
+CPUS = float(min(4, os.cpu_count() or 1))
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/home/mcpbox", "LANG": "C.UTF-8"}
 LIMITS = Limits(connections=256, bytes=4 << 30, idle=300.0)
 CHUNK = 1 << 16
 KEPT_STDERR = 1 << 14
+MAX_OUTPUT = 64 << 20
+MEASURE_SECONDS = 1.0
+#: Reads the files that standard input brings, one after the other, before the program runs. With that block size and
+#: "fullblock", dd takes exactly a file's bytes and not one of the next.
+LAY_OUT = (
+    'umask 077; while [ "$1" != -- ]; do mkdir -p "$(dirname "$HOME/$2")" && : >"$HOME/$2" && '
+    '{ [ "$1" = 0 ] || dd of="$HOME/$2" bs="$1" count=1 iflag=fullblock 2>/dev/null; } || exit 125; '
+    'shift 2; done; shift; exec "$@"'
+)
 
 
 class Job(Struct, frozen=True):
     """One run of a package manager. ``work`` is writable and the current directory; ``read`` are other host paths.
 
     ``allow`` are egress rules, ``interpreter`` what an image has to bring ("node" or "python"), ``timeout`` seconds.
+    Where the sandbox is an image, a program that ``words`` only name is the image's. ``write`` are more host paths to
+    write to. ``files`` are laid below HOME inside the sandbox, in memory, by their names there: for tokens, which are
+    then neither on the disk nor in a container's configuration. ``proxy`` is read instead of the environment's
+    variables where it has any. ``size`` and ``count`` are what the files in ``work`` may come to: bytes and files.
     """
 
     words: tuple[str, ...]
@@ -43,15 +58,30 @@ class Job(Struct, frozen=True):
     allow: tuple[str, ...] = ()
     environment: Mapping[str, str] = {}
     timeout: float = 600.0
+    write: tuple[str, ...] = ()
+    files: Mapping[str, bytes] = {}
+    proxy: Mapping[str, str] = {}
+    size: int = 4 << 30
+    count: int = 500_000
+
+
+class JobError(PackageError):
+    """A job ran and failed. ``output`` is the end of what it said on standard error."""
+
+    def __init__(self, message: str, output: str) -> None:
+        super().__init__(message)
+        self.output = output
 
 
 def run(job: Job, backend: str) -> bytes:
-    """Standard output of a job that succeeded. Raises PackageError with what it said last, BackendError."""
-    found = command.resolve(
-        list(job.words), path=os.environ.get("PATH", os.defpath), cwd=str(job.work), home=str(paths.home())
-    )
-    mounts = {mount.target: mount for mount in code_mounts(found.trees, paths.home())}
+    """Standard output of a job that succeeded. Raises JobError with what it said last, PackageError, BackendError."""
+    words, trees = _program(job, backend)
+    if job.files:
+        sizes = [word for name, data in job.files.items() for word in (str(len(data)), name)]
+        words = ("/bin/sh", "-c", LAY_OUT, "sh", *sizes, "--", *words)
+    mounts = {mount.target: mount for mount in code_mounts(trees, paths.home())}
     mounts |= {path: Mount(os.path.realpath(path), path) for path in job.read}
+    mounts |= {path: Mount(os.path.realpath(path), path, write=True) for path in job.write}
     mounts[str(job.work)] = Mount(os.path.realpath(job.work), str(job.work), write=True)
     ordered = tuple(sorted(mounts.values(), key=lambda mount: mount.target.count("/")))
     uid, gid = server_user(ordered)
@@ -64,7 +94,7 @@ def run(job: Job, backend: str) -> bytes:
         spec = SandboxSpec(
             session=session.id,
             name="install",
-            command=found.argv,
+            command=words,
             cwd=str(job.work),
             environment={**ENVIRONMENT, **job.environment},
             mounts=ordered,
@@ -82,17 +112,35 @@ def run(job: Job, backend: str) -> bytes:
         process = sandbox.load(backend).launch(spec, session.remember)
         stack.callback(process.close)
         if process.egress is not None:
-            owner = Owner(journal.record, network.tell, lambda: None, lambda _: process.kill())
-            gateway = Gateway(*process.egress, rules, LIMITS, owner, proxy=from_environment(os.environ))
+            owner = Owner(journal.record, _tell, lambda: None, lambda _: process.kill())
+            gateway = Gateway(*process.egress, rules, LIMITS, owner, proxy=from_environment(job.proxy or os.environ))
             gateway.start()
             stack.callback(gateway.close)
-        process.close_stdin()
-        code, output, errors = _collect(process, time.monotonic() + job.timeout)
+        code, output, errors = _collect(process, job, b"".join(job.files.values()))
+        why = process.why() if code else ""
         journal.record({"event": "installed", "code": code})
     if code:
-        last = errors.decode(errors="replace").strip().splitlines()[-3:]
-        raise PackageError(f"{' '.join(job.words[:2])} failed: {' | '.join(last) or f'exit code {code}'}")
+        said = errors.decode(errors="replace").strip()
+        last = " | ".join(said.splitlines()[-3:]) or f"exit code {code}"
+        if why:
+            raise BackendError(f"{' '.join(job.words[:2])} failed: {why}: {last}", "try again, or run: mcpbox doctor")
+        raise JobError(f"{' '.join(job.words[:2])} failed: {last}", said)
     return output
+
+
+def _program(job: Job, backend: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The words to run, and the host paths outside /usr that they need."""
+    if backend == "docker" and "/" not in job.words[0]:
+        return (f"/usr/bin/{job.words[0]}", *job.words[1:]), ()
+    found = command.resolve(
+        list(job.words), path=os.environ.get("PATH", os.defpath), cwd=str(job.work), home=str(paths.home())
+    )
+    return found.argv, found.trees
+
+
+def _tell(line: str) -> None:
+    """Without the line for a profile that would allow it: none has a say here."""
+    network.tell(line.partition("; to allow it")[0])
 
 
 def _relay(rules: Rules) -> Relay | None:
@@ -119,19 +167,40 @@ def rules_for(url_host: str, port: int) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _collect(process: Process, deadline: float) -> tuple[int, bytes, bytes]:
-    """Exit code, standard output and the end of standard error. Raises PackageError after the deadline."""
+def _collect(process: Process, job: Job, given: bytes) -> tuple[int, bytes, bytes]:
+    """Exit code, standard output and the end of standard error of a process that is ``given`` some input.
+
+    Raises PackageError when it takes too long or writes too much.
+    """
     output, errors, open_files = bytearray(), b"", {process.stdout, process.stderr}
+    deadline = time.monotonic() + job.timeout
+    measured = time.monotonic()
+    if not given:
+        process.close_stdin()
     while open_files:
-        ready, _, _ = select.select([*open_files, process.exited], [], [], max(0.0, deadline - time.monotonic()))
-        if not ready:
+        feeding = [process.stdin] if given else []
+        ready, writable, _ = select.select([*open_files, process.exited], feeding, [], MEASURE_SECONDS)
+        now = time.monotonic()
+        if now > deadline:
             raise PackageError("the package manager took too long", "try again, or install by hand")
+        if now - measured >= MEASURE_SECONDS:
+            _require_small(job)
+            measured = time.monotonic()
+        if writable:
+            try:
+                given = given[os.write(process.stdin, given[:CHUNK]) :]
+            except BrokenPipeError:
+                given = b""
+            if not given:
+                process.close_stdin()
         for fd in open_files & set(ready):
             data = os.read(fd, CHUNK)
             if not data:
                 open_files.discard(fd)
             elif fd == process.stdout:
                 output += data
+                if len(output) > MAX_OUTPUT:
+                    raise PackageError("the package manager printed too much")
             else:
                 errors = (errors + data)[-KEPT_STDERR:]
                 if sys.stderr.isatty():
@@ -142,4 +211,27 @@ def _collect(process: Process, deadline: float) -> tuple[int, bytes, bytes]:
         if time.monotonic() > deadline:
             raise PackageError("the package manager took too long", "try again, or install by hand")
         select.select([process.exited], [], [], 0.1)
+    _require_small(job)
     return code, bytes(output), errors
+
+
+def _require_small(job: Job) -> None:
+    """Raise PackageError if the files in the job's directory have become more than they may.
+
+    The directory is on the host's disk, where an ordinary user can set no quota, so it is looked at now and then.
+    """
+    size, count, pending = 0, 0, [str(job.work)]
+    while pending:
+        # What is listed may be gone by the time it is looked at.
+        with suppress(OSError), os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    count += 1
+                    size += entry.stat(follow_symlinks=False).st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+    if size > job.size or count > job.count:
+        raise PackageError(
+            f"the package is too large: over {job.size >> 20} MiB or {job.count} files when unpacked",
+            "if it is meant to be that large, install it by hand and wrap the program itself",
+        )

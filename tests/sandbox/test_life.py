@@ -232,7 +232,7 @@ def test_only_the_profiles_environment_is_seen(runner: Runner) -> None:
     ("profile", "command", "reason"),
     [
         ("", ["no-such-program"], "not found in PATH"),
-        ("", ["npx", "-y", "x"], "does not pin packages"),
+        ("", ["npx", "-y", "git+https://example.com/x"], "example.com/x"),
         ("[sandbox]\nmemmory = 1\n", [PYTHON, "-c", "0"], "did you mean memory?"),
         ('[filesystem]\nread = ["~/.ssh"]\n', [PYTHON, "-c", "0"], "~/.ssh"),
     ],

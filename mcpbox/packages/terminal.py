@@ -1,0 +1,47 @@
+"""Questions and progress on a terminal, for what takes long or wants a person's word."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+ERASE = "\r\x1b[K"
+
+
+class Line:
+    """One line on stderr that says what is being done now; lines of a log where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+
+    def __enter__(self) -> Line:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            sys.stderr.write(ERASE)
+            sys.stderr.flush()
+
+    def show(self, text: str) -> None:
+        shown = plain(text)
+        sys.stderr.write(f"{ERASE}{shown} …" if self._live else f"[mcpbox] {shown}\n")
+        sys.stderr.flush()
+
+
+def approve(concerns: Sequence[str]) -> bool:
+    """Ask the person at the terminal; no where there is none."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    sys.stderr.write(ERASE + "".join(f"  {plain(concern)}\n" for concern in concerns))
+    return ask("Go on?")
+
+
+def ask(question: str) -> bool:
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def plain(text: str) -> str:
+    """Without what a terminal obeys: names and summaries come from strangers (CWE-150)."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
