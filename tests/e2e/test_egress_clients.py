@@ -502,3 +502,16 @@ def test_server_of_an_api(backend: str, world: Internet) -> None:
         assert json.loads(said)["items"] == [PROJECT]
         asked = [line for line in world.seen() if line.get("token") == f"Bearer of-{backend}"]
         assert [line["query"] for line in asked] == ["search=it&page=1&per_page=20"]
+
+
+def test_mcp_server_postgres(backend: str, world: Internet) -> None:
+    """Prepared with a network, run without one but for the user's own database."""
+    package = "@modelcontextprotocol/server-postgres"
+    with home_of(backend, world) as runner:
+        with runner.host([*runner.words()[:3], "package", "add", "--backend", backend, f"npm:{package}"]) as host:
+            assert host.process.wait(120) == 0, host.stderr.read()
+        profile = '[network]\nallow = ["localhost:5432"]\n'
+        wrapped = runner.words(
+            "npx", "-y", package, "postgresql://postgres:secret@localhost:5432/postgres", profile=profile
+        )
+        assert json.loads(called(world, runner, wrapped, "query", sql="SELECT 6 * 7 AS answer")) == [{"answer": 42}]
