@@ -24,6 +24,7 @@ from mcpbox.egress.stub import Stub
 CHUNK = mux.MAX_PAYLOAD
 #: Bytes that may wait for the gateway before the server's sockets are left alone.
 HIGH_WATER = 1 << 20
+#: Why a connection cannot be taken, gone again or nothing left to hold it: no reason to end.
 PASSING = frozenset({errno.EAGAIN, errno.ECONNABORTED, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -31,13 +32,12 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 class Connection:
     """One connection of the server's, and the stream that carries it."""
 
-    __slots__ = ("events", "out", "size", "sock", "stream", "their_end", "watched")
+    __slots__ = ("events", "out", "sock", "stream", "their_end", "watched")
 
     def __init__(self, sock: socket.socket, stream: int) -> None:
         self.sock = sock
         self.stream = stream
         self.out: deque[memoryview] = deque()
-        self.size = 0
         self.their_end = False
         self.events = 0
         self.watched = False
@@ -112,7 +112,6 @@ class Relay:
     def _apply(self, connection: Connection, event: mux.Event) -> None:
         if event.kind == mux.DATA:
             connection.out.append(memoryview(event.payload))
-            connection.size += len(event.payload)
             self._write_out(connection)
         elif event.kind == mux.END:
             connection.their_end = True
@@ -167,15 +166,7 @@ class Relay:
         try:
             sock, _ = listener.accept()
         except OSError as error:
-            # Gone again, or no descriptor left for it: neither is a reason to end.
-            if error.errno in (
-                errno.EAGAIN,
-                errno.ECONNABORTED,
-                errno.EMFILE,
-                errno.ENFILE,
-                errno.ENOBUFS,
-                errno.ENOMEM,
-            ):
+            if error.errno in PASSING:
                 return
             raise
         sock.setblocking(False)
@@ -241,7 +232,6 @@ class Relay:
         except OSError:
             self._drop(connection, reset=True)
             return
-        connection.size -= written
         if written:
             self._send(self._mux.consumed(connection.stream, written))
         if connection.their_end and not connection.out:
