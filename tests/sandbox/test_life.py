@@ -129,6 +129,40 @@ def test_a_killed_wrap_leaves_nothing(runner: Runner) -> None:
     assert gone(runner)
 
 
+#: Runs mcpbox, killed when it has run that many lines of the backend.
+KILLED = """
+import os, signal, sys
+left = int(sys.argv.pop(1))
+def count(frame, event, _):
+    global left
+    left -= event == "line"
+    if left <= 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return count
+def enter(frame, event, _):
+    code = frame.f_code
+    backend = code.co_filename.endswith(("sandbox/bubblewrap.py", "sandbox/docker.py", "sandbox/streams.py"))
+    return count if backend and code.co_name != "<module>" else None
+from mcpbox import cli
+sys.settrace(enter)
+cli.main()
+"""
+
+
+def test_a_wrap_killed_while_it_starts_leaves_nothing(runner: Runner) -> None:
+    words = runner.words(PYTHON, runner.home / "servers" / "echo.py", "stubborn")
+    for lines in range(10, 1000, 7):
+        with runner.host([words[0], "-c", KILLED, str(lines), *words[3:]]) as host:
+            host.write(b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}\n')
+            started = bool(host.stdout.readline())
+        with runner.host([*words[:3], "ps", "--json"]) as ps:
+            assert json.loads(ps.stdout.read()) == []
+        assert gone(runner), lines
+        if started:
+            break
+    assert started and lines > 100
+
+
 def test_the_death_of_the_host_ends_the_server(runner: Runner) -> None:
     words = json.dumps(runner.words(PYTHON, runner.home / "servers" / "echo.py", "stubborn"))
     code = (
