@@ -101,7 +101,8 @@ def loaded_by(statement: str) -> set[str]:
 
 def test_the_start_path_imports_what_it_needs_and_no_more() -> None:
     loaded = loaded_by(
-        "import mcpbox.cli; mcpbox.cli._import_msgspec(); import mcpbox.wrap, mcpbox.sandbox.bubblewrap, mcpbox.paths; mcpbox.paths.config_dir()"
+        "import mcpbox.cli; mcpbox.cli._import_msgspec(); "
+        "import mcpbox.wrap, mcpbox.sandbox.bubblewrap, mcpbox.paths; mcpbox.paths.config_dir()"
     )
     outside = {name.partition(".")[0] for name in loaded} - set(sys.stdlib_module_names) - {"mcpbox"}
     assert {name for name in outside if not name.startswith("_")} <= START_PATH

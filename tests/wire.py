@@ -78,6 +78,7 @@ class Host:
 
     def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
         answer = self.request("tools/call", {"name": tool, "arguments": arguments})
+        assert "result" in answer, answer
         result: dict[str, Any] = answer["result"]
         return result
 

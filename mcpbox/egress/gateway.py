@@ -20,8 +20,8 @@ from msgspec import Struct
 from mcpbox.egress import mux
 from mcpbox.egress.ledger import Ledger
 from mcpbox.egress.proxy import Proxy, tunnel
-from mcpbox.egress.resolve import Resolver
-from mcpbox.egress.rules import Decision, Rules
+from mcpbox.egress.resolve import Resolver, endpoint, is_own
+from mcpbox.egress.rules import Decision, Rule, Rules
 from mcpbox.egress.upstream import Denied, Upstream
 
 RESOLVE_SECONDS = 10.0
@@ -320,7 +320,7 @@ class Gateway:
             return decision
         if upstream.rule.opaque and not decision.rule.opaque:
             return Decision(False, f"rule {decision.rule.text} wants to see what is sent")
-        verdicts = (self._rules.vet(address, upstream.port, decision.rule) for address in upstream.addresses)
+        verdicts = (self._vet(address, upstream.port, decision.rule) for address in upstream.addresses)
         return next((verdict for verdict in verdicts if not verdict.allow), decision)
 
     def _revoke(self) -> None:
@@ -341,13 +341,16 @@ class Gateway:
             found = ["127.0.0.1", "::1"]
         else:
             found = (await self._resolve(upstream))[:MAX_ADDRESSES]
-        verdicts = [(address, self._rules.vet(address, upstream.port, upstream.rule)) for address in found]
+        verdicts = [(address, self._vet(address, upstream.port, upstream.rule)) for address in found]
         good = [address for address, verdict in verdicts if verdict.allow]
         bad = [verdict for _, verdict in verdicts if not verdict.allow]
         if bad and not good:
             raise Denied("; ".join(verdict.reason for verdict in bad), bad[0].remedy)
         self._allow(upstream, good, [verdict.reason for verdict in bad])
         return good
+
+    def _vet(self, address: str, port: int, rule: Rule) -> Decision:
+        return self._rules.vet(address, port, rule, own=is_own(address))
 
     async def _resolve(self, upstream: Upstream) -> list[str]:
         try:
@@ -372,16 +375,7 @@ class Gateway:
 
         if (proxy := self._proxy_of(upstream)) is not None:
             return await tunnel(proxy, self._resolver, upstream.name, upstream.port)
-        infos = [
-            (
-                socket.AF_INET6 if ":" in address else socket.AF_INET,
-                socket.SOCK_STREAM,
-                socket.IPPROTO_TCP,
-                "",
-                (address, upstream.port, 0, 0) if ":" in address else (address, upstream.port),
-            )
-            for address in addresses
-        ]
+        infos = [endpoint(address, upstream.port) for address in addresses]
         return await start_connection(infos, happy_eyeballs_delay=STAGGER_SECONDS)
 
 

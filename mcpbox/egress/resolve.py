@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import threading
 from typing import Any
@@ -11,6 +12,23 @@ from typing import Any
 MAX_QUESTIONS = 64
 
 Found = list[tuple[Any, ...]]
+
+
+def endpoint(address: str, port: int) -> tuple[int, int, int, str, tuple[Any, ...]]:
+    """What ``getaddrinfo`` would give for an address."""
+    family, where = (socket.AF_INET6, (address, port, 0, 0)) if ":" in address else (socket.AF_INET, (address, port))
+    return family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", where
+
+
+def is_own(address: str) -> bool:
+    """Whether ``address`` is one of this machine's: those are what a socket can be bound to."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM) as sock:
+        try:
+            sock.bind((address, 0))
+        except OSError as error:
+            # Any other reason leaves it open, and then it counts as own.
+            return error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+        return True
 
 
 class Resolver:

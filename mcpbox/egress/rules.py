@@ -136,8 +136,11 @@ class Rules(Struct, frozen=True):
         """Whether a connection to ``name`` (a DNS name, "localhost" or a canonical address) is allowed."""
         return self._decide(name, port) if 1 <= port <= 65535 else Decision(False, "a port is from 1 to 65535")
 
-    def vet(self, address: str, port: int, rule: Rule) -> Decision:
-        """Whether ``address``, to which the name of ``rule`` resolved, may be dialled."""
+    def vet(self, address: str, port: int, rule: Rule, *, own: bool = False) -> Decision:
+        """Whether ``address``, to which the name of ``rule`` resolved, may be dialled.
+
+        ``own`` says that it is this machine's, where services listen that were never meant for others.
+        """
         if port != rule.port:
             return Decision(False, f"rule {rule.text} is for port {rule.port}")
         if not (found := _address(address)):
@@ -146,6 +149,8 @@ class Rules(Struct, frozen=True):
             return Decision(False, f"localhost is 127.0.0.1 or ::1, not {found}")
         if rule.kind == "network" or (rule.kind != "localhost" and _classify(found)[0]):
             return self._decide_address(found, port)
+        if rule.kind != "localhost" and own and not self._naming(found, port):
+            return Decision(False, f"{found} is this machine's own", remedy=f"{_bracketed(str(found))}:{port}")
         return Decision(True, f"rule {rule.text}", rule)
 
     def ports(self) -> frozenset[int]:

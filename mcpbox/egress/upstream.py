@@ -179,6 +179,8 @@ class Upstream(asyncio.BufferedProtocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
+        # asyncio does not forgive aborting what it is just closing after the last byte was written.
+        self._transport = None
         self._gateway.drop(self.number)
 
     def pause_writing(self) -> None:

@@ -17,6 +17,7 @@ from mcpbox import command, network, paths, sandbox, sessions
 from mcpbox.egress import mux, program
 from mcpbox.egress.gateway import Gateway, Limits, Owner
 from mcpbox.egress.proxy import from_environment
+from mcpbox.egress.resolve import is_own
 from mcpbox.egress.rules import Rules
 from mcpbox.errors import BackendError, PackageError
 from mcpbox.journal import Journal
@@ -161,7 +162,8 @@ def rules_for(url_host: str, port: int) -> list[str]:
         # Only a proxy may know it.
         return lines
     for entry in found:
-        verdict = rules.vet(str(entry[4][0]), port, rules.rules[0])
+        address = str(entry[4][0])
+        verdict = rules.vet(address, port, rules.rules[0], own=is_own(address))
         if not verdict.allow and verdict.remedy:
             lines.append(verdict.remedy)
     return list(dict.fromkeys(lines))

@@ -63,7 +63,7 @@ GIT = ("git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBr
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[Internet]:
-    """The namespace with everything that listens in it, PostgreSQL on its loopback interface included."""
+    """Both namespaces with everything that listens in them: PostgreSQL on the machine's loopback interface."""
     if os.geteuid() != 0:
         must_work("only root can make a network namespace with public addresses")
     if not (CACHE / "clients-py").is_dir():
@@ -105,7 +105,7 @@ def git(*words: str | Path) -> str:
 
 @contextmanager
 def services(internet: Internet) -> Iterator[None]:
-    with listening(internet, [sys.executable, SERVERS / "services.py", internet.directory], "ready"):
+    with listening(internet.out([sys.executable, SERVERS / "services.py", internet.directory]), "ready"):
         yield
 
 
@@ -137,15 +137,15 @@ def database(internet: Internet) -> Iterator[None]:
     words: list[str | Path] = [*as_postgres, programs / "postgres", "-D", directory]
     for setting in settings:
         words += ["-c", setting]
-    with listening(internet, words, "ready to accept"):
+    with listening(internet.enter(words), "ready to accept"):
         yield
 
 
 @contextmanager
-def listening(internet: Internet, words: list[str | Path], sign: str) -> Iterator[None]:
-    """A server in the namespace; ``sign`` is in the line that says that it listens."""
+def listening(words: list[str], sign: str) -> Iterator[None]:
+    """A server; ``sign`` is in the line that says that it listens."""
     process = subprocess.Popen(
-        internet.enter(words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True
     )
     assert process.stdout
     try:
@@ -387,7 +387,7 @@ def test_idle_connection_is_ended_where_the_profile_says_so(backend: str, world:
     ("name", "port", "decision", "reason"),
     [
         ("api.example.com", 8444, "failed", "Errno 111"),
-        ("unreachable.example.com", 443, "failed", "Errno 101"),
+        ("unreachable.example.com", 443, "failed", "Errno 113"),
         ("nowhere.example.com", 443, "deny", "it cannot be resolved"),
     ],
 )
@@ -429,7 +429,7 @@ PROXIED = ("api.example.com:443", "hidden.example.com:80", "other.example.com:44
 
 def test_proxy(backend: str, world: Internet) -> None:
     """It is given the name, to which it alone may have the address; not what NO_PROXY names, nor the user's machine."""
-    variables = {"HTTPS_PROXY": "http://user:p%40ss@127.0.0.1:3128", "NO_PROXY": "other.example.com"}
+    variables = {"HTTPS_PROXY": "http://user:p%40ss@10.0.0.1:3128", "NO_PROXY": "other.example.com"}
     before = len(world.seen())
     with sandbox(backend, world, PROXIED, environment=variables) as box:
         for url in ("https://api.example.com", "http://hidden.example.com", "https://other.example.com"):
@@ -441,7 +441,7 @@ def test_proxy(backend: str, world: Internet) -> None:
             for target in ("api.example.com:443", "hidden.example.com:80")
         ]
         through = {record["name"]: record.get("proxy") for record in box.records() if record["decision"] == "allow"}
-        proxy = "127.0.0.1:3128"
+        proxy = "10.0.0.1:3128"
         assert through == {
             "api.example.com": proxy,
             "hidden.example.com": proxy,
@@ -453,7 +453,7 @@ def test_proxy(backend: str, world: Internet) -> None:
 
 def test_proxy_that_refuses(backend: str, world: Internet) -> None:
     """There is no way around it."""
-    variables = {"HTTPS_PROXY": "http://user:wrong@127.0.0.1:3128"}
+    variables = {"HTTPS_PROXY": "http://user:wrong@10.0.0.1:3128"}
     with sandbox(backend, world, PROXIED, environment=variables) as box:
         box.run("curl", "-sS", "https://api.example.com", codes=CURL_CANNOT)
         (failed,) = (record for record in box.records() if record["decision"] == "failed")

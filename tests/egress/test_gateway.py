@@ -158,6 +158,32 @@ def test_bytes_go_both_ways_and_each_side_ends_by_itself(inside: Inside, host: H
     assert inside.mux.ended(stream)
 
 
+def test_what_is_ended_before_it_is_taken_is_taken_to_its_end(host: Host) -> None:
+    """Both sides have ended, and the remote host has yet to read: the connection closes when its buffer is empty."""
+    host.server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    inside = Inside([host.rule])
+    stream = inside.open(host.rule)
+    remote = host.accept()
+    remote.shutdown(socket.SHUT_WR)
+    assert inside.next(END).stream == stream
+    size = 0
+    while room := inside.mux.may_send(stream):
+        data = bytes(min(room, mux.MAX_PAYLOAD))
+        # Once it has answered, the gateway is through with all of that, and has granted what there is to grant.
+        inside.send(inside.mux.data(stream, data) + mux.frame(mux.ASK, 1, b"x"))
+        inside.next(ANSWER)
+        size += len(data)
+    inside.send(inside.mux.end(stream) + mux.frame(mux.ASK, 1, b"x"))
+    inside.next(ANSWER)
+    while data := remote.recv(1 << 16):
+        size -= len(data)
+    assert size == 0
+    inside.send(mux.frame(mux.ASK, 1, b"x"))
+    inside.next(ANSWER)
+    assert not inside.ends
+    inside.close()
+
+
 def test_what_comes_for_a_lost_connection_is_dropped_in_silence(
     inside: Inside, host: Host, caplog: pytest.LogCaptureFixture
 ) -> None:

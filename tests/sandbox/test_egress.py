@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import psutil
 import pytest
 from conftest import ORDINARY, PYTHON, USERS, Runner, make_home, make_runner, must_have, must_work
-from internet import Internet
+from internet import OWN, Internet
 from wire import Host, eventually
 
 from mcpbox.sandbox import engine
@@ -165,6 +165,13 @@ ROWS = {
     "a name for ::ffff:10.0.0.1": resolves("to-mapped", "::ffff:[0-9a.:]+", "IPv4-mapped"),
     "a name for 64:ff9b::": resolves("to-nat64", "64:ff9b::a00:1", "IPv4 by NAT64"),
     "a name for 2002::": resolves("to-6to4", "2002:a00:1::", "IPv4 by 6to4"),
+    "a name for the machine's own address": tcp(
+        "to-own.example.com",
+        7,
+        CLOSED,
+        rf'^to-own.example.com:7: {OWN} is this machine\'s own; .*allow = ."{OWN}:7"',
+        asked=("to-own.example.com",),
+    ),
     "a name for 0.0.0.0": resolves("to-zero", "0.0.0.0", "unspecified"),
     "evil-example.com": tcp("evil-example.com", 7, NO_NAME, NOT_NAMED.format("evil-example.com")),
     "example.com.evil.com": tcp("example.com.evil.com", 7, NO_NAME, NOT_NAMED.format("example.com.evil.com")),

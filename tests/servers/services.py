@@ -1,4 +1,4 @@
-"""What clients are tried with beside ``world.py``, in the same namespace: sums over bytes, Git, files and a proxy.
+"""What clients are tried with beside ``world.py``, in the internet: sums over bytes, Git, files and a proxy.
 
 Started with the same directory, and with Git's projects and plain files in its ``git`` and ``www``. It adds to
 ``seen.jsonl`` and writes a line once all of it listens.
@@ -16,7 +16,7 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from pattern import pattern, summed
 
-PUBLIC, TLS, PLAIN, LAST_WORD, PROXY = "93.184.216.34", 8443, 8080, 10, 3128
+PUBLIC, INNER, TLS, PLAIN, LAST_WORD, PROXY = "93.184.216.34", "10.0.0.1", 8443, 8080, 10, 3128
 CREDENTIALS = b"Basic " + base64.b64encode(b"user:p@ss")
 DIRECTORY = Path(sys.argv[1])
 
@@ -160,7 +160,7 @@ async def proxy(reader, writer):
 
 async def main():
     await asyncio.start_server(last_word, PUBLIC, LAST_WORD)
-    await asyncio.start_server(proxy, "127.0.0.1", PROXY)
+    await asyncio.start_server(proxy, INNER, PROXY)
     config = Config()
     config.bind, config.insecure_bind = [f"{PUBLIC}:{TLS}"], [f"{PUBLIC}:{PLAIN}"]
     config.certfile = config.keyfile = str(DIRECTORY / "cert.pem")

@@ -1,7 +1,9 @@
 """The internet, as far as tests need one: real servers on public addresses of a network namespace of their own.
 
-Started in that namespace with a directory, where it finds ``ca.pem``, ``cert.pem`` and writes ``seen.jsonl``: one line
-for each question to the name server, each connection and each HTTP request. It prints a line once all of it listens.
+Started with "internet" in that namespace, and with "machine" in the one from which it is reached, for what a machine
+has on its own addresses. The second word is a directory, where it finds ``ca.pem``, ``cert.pem`` and writes
+``seen.jsonl``: one line for each question to the name server, each connection and each HTTP request. It prints a line
+once all of it listens.
 """
 
 import asyncio
@@ -19,8 +21,10 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
 PUBLIC, EVIL, PUBLIC6 = "93.184.216.34", "93.184.216.35", "2606:2800:220:1::34"
-#: Not public, whichever way it is written; the last two are where a machine has its own services.
-INNER = ("10.0.0.1", "fd00:7::1", "169.254.169.254", "64:ff9b::a00:1", "2002:a00:1::", "::1", "127.0.0.1")
+#: Not public, whichever way it is written.
+INNER = ("10.0.0.1", "fd00:7::1", "169.254.169.254", "64:ff9b::a00:1", "2002:a00:1::")
+#: The machine's own, the first of them public.
+OWN = ("198.34.117.5", "127.0.0.1", "::1")
 #: What the name server answers: A and AAAA records by name. A list of lists is gone through, answer by answer.
 NAMES = {
     "api.example.com": [PUBLIC],
@@ -32,6 +36,7 @@ NAMES = {
     "evil-example.com": [EVIL],
     "example.com.evil.com": [EVIL],
     "api.xn--xample-2of.com": [EVIL],
+    "to-own.example.com": [OWN[0]],
     "to-loopback.example.com": ["127.0.0.1"],
     "to-loopback6.example.com": ["::1"],
     "to-private.example.com": ["10.0.0.1"],
@@ -49,7 +54,9 @@ NAMES = {
 }
 #: How often each question was asked.
 ASKED: dict[tuple[str, int], int] = {}
-SEEN = Path(sys.argv[1]) / "seen.jsonl"
+MACHINE = sys.argv[1] == "machine"
+DIRECTORY = Path(sys.argv[2])
+SEEN = DIRECTORY / "seen.jsonl"
 
 
 def seen(**what):
@@ -176,22 +183,25 @@ async def banner(reader, writer):
 
 async def main():
     loop = asyncio.get_running_loop()
-    for address in ("127.0.0.1", "8.8.8.8"):
-        await loop.create_datagram_endpoint(NameServer, (address, 53))
-        await asyncio.start_server(NameServer.serve, address, 53)
-    for address, port in ((PUBLIC, 7), (PUBLIC6, 7), (PUBLIC, 443)):
-        await loop.create_datagram_endpoint(Datagrams, (address, port))
-    # As the Docker API is, where it was opened to the network.
-    await asyncio.start_server(banner, "127.0.0.1", 2375)
-    await asyncio.start_server(echo, "10.0.0.1", 70)
-    for address in (PUBLIC, PUBLIC6, EVIL, *INNER):
+    name_server = "127.0.0.1" if MACHINE else "8.8.8.8"
+    await loop.create_datagram_endpoint(NameServer, (name_server, 53))
+    await asyncio.start_server(NameServer.serve, name_server, 53)
+    if MACHINE:
+        # As the Docker API is, where it was opened to the network.
+        await asyncio.start_server(banner, "127.0.0.1", 2375)
+    else:
+        for address, port in ((PUBLIC, 7), (PUBLIC6, 7), (PUBLIC, 443)):
+            await loop.create_datagram_endpoint(Datagrams, (address, port))
+        await asyncio.start_server(echo, "10.0.0.1", 70)
+    for address in OWN if MACHINE else (PUBLIC, PUBLIC6, EVIL, *INNER):
         await asyncio.start_server(echo, address, 7)
         await asyncio.start_server(source, address, 9, limit=1 << 20)
         await asyncio.start_server(banner, address, 25)
     config = Config()
-    config.bind = [f"{address}:443" for address in (PUBLIC, EVIL, "10.0.0.1")]
-    config.insecure_bind = [f"{address}:80" for address in (PUBLIC, EVIL, "10.0.0.1", "169.254.169.254", "127.0.0.1")]
-    config.certfile = config.keyfile = str(Path(sys.argv[1]) / "cert.pem")
+    secure = ("127.0.0.1",) if MACHINE else (PUBLIC, EVIL, "10.0.0.1")
+    config.bind = [f"{address}:443" for address in secure]
+    config.insecure_bind = [f"{address}:80" for address in (*secure, *(() if MACHINE else ("169.254.169.254",)))]
+    config.certfile = config.keyfile = str(DIRECTORY / "cert.pem")
     config.errorlog = config.accesslog = None
     config.alpn_protocols = ["h2", "http/1.1"]
     # Else plain HTTP is answered with a redirection; the test asks what arrived.
@@ -199,7 +209,7 @@ async def main():
     while True:
         try:
             for port in (80, 443):
-                _, writer = await asyncio.open_connection(PUBLIC, port)
+                _, writer = await asyncio.open_connection(secure[0], port)
                 writer.close()
             break
         except OSError:
