@@ -200,8 +200,8 @@ def _start(spec: SandboxSpec, program: str, limits: quota.Quota, stack: ExitStac
             unroot.become(spec.uid, spec.gid)
 
     words = [program, *arguments(spec, host_layout(), sources, fds)]
-    for name in limits.environment:
-        words += ["--unsetenv", name]
+    for name in limits.environment.keys() & spec.environment.keys():
+        words += ["--setenv", name, spec.environment[name]]
     words += ["--", *GUARD, _mark(spec.session), *spec.command]
     try:
         monitor = subprocess.Popen(
@@ -217,7 +217,7 @@ def _start(spec: SandboxSpec, program: str, limits: quota.Quota, stack: ExitStac
         )
     except OSError as error:
         who = f" as user {spec.uid}" if root else ""
-        raise BackendError(f"cannot run {words[0]}{who}: {error.strerror}", INSTALL) from None
+        raise BackendError(f"cannot run {(*limits.prefix, *words)[0]}{who}: {error.strerror}", INSTALL) from None
     except subprocess.SubprocessError as error:
         raise BackendError(f"cannot prepare the sandbox: {error}", "run: mcpbox doctor") from None
     ours.callback(_end, monitor)
@@ -338,9 +338,10 @@ def check() -> list[Finding]:
         return findings
     findings.append(kernel.user_namespaces())
     findings.append(kernel.seccomp())
-    kind = quota.choose(quota.inspect())
+    machine = quota.inspect()
+    kind = quota.choose(machine)
     if kind == "watchdog":
-        remedy = "on a machine with systemd and cgroup v2 a login session has them; or use Docker"
+        remedy = quota.remedy(machine)
         findings.append(Finding("quotas", "degraded", "resource limits and a watchdog; no cgroup here", remedy))
     else:
         findings.append(Finding("quotas", "ok", f"memory, processors and processes by {kind}"))

@@ -6,18 +6,20 @@ bubblewrap still holds it back, so nothing of the server ever runs without them.
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import signal
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from msgspec import Struct, field
 
 from mcpbox.errors import BackendError
+from mcpbox.sandbox import scope
 from mcpbox.sandbox.base import Remember, Usage
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
@@ -60,48 +62,94 @@ class Quota(Protocol):
 class Machine(Struct, frozen=True):
     """The facts that decide which mechanism is used."""
 
-    root: bool
-    v2_controllers: frozenset[str]
+    #: the controllers that the user's own systemd has to give; none where it cannot be asked
+    systemd: frozenset[str]
+    #: the directory of cgroup v2 below which this user may make cgroups with all the limits
+    v2_base: Path | None
     v1_writable: frozenset[str]
-    systemd: bool
 
 
 def inspect() -> Machine:
     """This machine's facts; a few file look-ups."""
-    root = os.geteuid() == 0
-    controllers = CGROUP_ROOT / "cgroup.controllers"
-    v2 = frozenset(controllers.read_text().split()) if controllers.is_file() else frozenset()
-    v1 = frozenset(c for c in CONTROLLERS if os.access(CGROUP_ROOT / c, os.W_OK)) if not v2 else frozenset()
-    manager = Path(f"/run/user/{os.geteuid()}/systemd/private")
-    return Machine(root, v2, v1, manager.exists())
+    uid = os.geteuid()
+    if not (CGROUP_ROOT / "cgroup.controllers").is_file():
+        return Machine(frozenset(), None, frozenset(c for c in CONTROLLERS if os.access(CGROUP_ROOT / c, os.W_OK)))
+    asked = uid != 0 and systemd_run() and Path(f"/run/user/{uid}/systemd/private").exists()
+    controllers = scope.delegated(CGROUP_ROOT, uid) if asked else frozenset()
+    return Machine(controllers, base(CGROUP_ROOT, scope.of_process("self"), root=uid == 0), frozenset())
+
+
+def systemd_run() -> str:
+    """The program's path, "" if there is none. Hosts strip PATH."""
+    for directory in (*os.environ.get("PATH", "").split(":"), "/usr/bin"):
+        path = os.path.join(directory, "systemd-run")
+        if os.path.isabs(path) and os.access(path, os.X_OK):
+            return path
+    return ""
+
+
+def base(top: Path, own: str, *, root: bool) -> Path | None:
+    """Where below the tree ``top`` of cgroup v2 a process in its cgroup ``own`` may make cgroups with all the limits.
+
+    The tree's root for root; for others what was delegated to them. A cgroup that holds processes has no limited ones
+    below it, and a process moves only between cgroups below one that is the user's.
+    """
+    above = [top / path.relative_to("/") for path in PurePosixPath("/", own).parents]
+    for group in (top, *above) if root else above:
+        files = [group / name for name in ("cgroup.procs", "cgroup.subtree_control")]
+        if not all(os.access(path, os.W_OK) for path in (group, *files)):
+            continue
+        if not set(CONTROLLERS).issubset((group / "cgroup.controllers").read_text().split()):
+            continue
+        # Only the root of the whole tree has no type, and may hold processes all the same.
+        if not (group / "cgroup.type").exists() or not files[0].read_text():
+            return group
+    return None
 
 
 def choose(machine: Machine) -> str:
     """``systemd``, ``cgroup2``, ``cgroup1`` or ``watchdog``: the first that enforces all three limits.
 
-    An ordinary user has cgroups only by asking systemd for a scope; root makes them without asking.
+    Where systemd looks after a user's cgroups only it may make more of them; root makes them without asking.
     """
-    if machine.systemd and machine.v2_controllers and not machine.root:
+    if machine.systemd.issuperset(CONTROLLERS):
         return "systemd"
-    if machine.root and machine.v2_controllers.issuperset(CONTROLLERS):
+    if machine.v2_base:
         return "cgroup2"
     if machine.v1_writable.issuperset(CONTROLLERS):
         return "cgroup1"
     return "watchdog"
 
 
+def remedy(machine: Machine) -> str:
+    """What gives the machine cgroups that it does not have."""
+    if machine.systemd:
+        unit = "/etc/systemd/system/user@.service.d/delegate.conf"
+        return (
+            f"write '[Service]' and 'Delegate=cpu memory pids' to {unit} and run: systemctl daemon-reload; log in anew"
+        )
+    return (
+        "on a machine with systemd and cgroup v2 a login session has them, and any other of the user's after: "
+        f"loginctl enable-linger {os.geteuid()}; or use Docker"
+    )
+
+
 def acquire(session: str, *, memory: int, cpus: float, pids: int, remember: Remember) -> Quota:
     """The limits for one session: ``memory`` in bytes, ``cpus`` in processors. Raises BackendError."""
-    kind = choose(inspect())
+    machine = inspect()
+    kind = choose(machine)
     if kind == "systemd":
         runtime = f"/run/user/{os.geteuid()}"
         # Where systemd-run finds its manager; hosts strip both.
         bus = {"XDG_RUNTIME_DIR": runtime, "DBUS_SESSION_BUS_ADDRESS": f"unix:path={runtime}/bus"}
-        return Scope(_scope_command(session, memory, cpus, pids), bus)
+        unit = f"{GROUP}-{session}.scope"
+        words = scope.command(systemd_run(), unit, scope_properties(memory, cpus, pids), bus)
+        return scope.Scope(words, bus, CGROUP_ROOT, unit, cgroup2_settings(memory, cpus, pids)[""])
     if kind == "watchdog":
         return Watchdog(memory, cpus, pids)
     settings = cgroup2_settings(memory, cpus, pids) if kind == "cgroup2" else cgroup1_settings(memory, cpus, pids)
-    groups = {str(CGROUP_ROOT / top / GROUP / session): values for top, values in settings.items()}
+    tree = machine.v2_base or CGROUP_ROOT
+    groups = {str(tree / top / GROUP / session): values for top, values in settings.items()}
     remember({"cgroups": list(groups)})
     group = Cgroup(groups)
     try:
@@ -134,6 +182,12 @@ def cgroup1_settings(memory: int, cpus: float, pids: int) -> dict[str, dict[str,
     }
 
 
+def scope_properties(memory: int, cpus: float, pids: int) -> tuple[str, ...]:
+    """What to ask systemd for. A processor's share is in whole hundredths."""
+    share = max(1, math.floor(cpus * 100))
+    return f"MemoryMax={memory}", "MemorySwapMax=0", f"TasksMax={pids}", f"CPUQuota={share}%"
+
+
 def limit_files() -> None:
     """Bound what no cgroup bounds, for this process: open files, core dumps (which would put secrets on the disk)."""
     allowed = min(OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
@@ -154,7 +208,7 @@ class Cgroup(Struct):
         for path, settings in self.groups.items():
             group = Path(path)
             if (CGROUP_ROOT / "cgroup.controllers").is_file():
-                for parent in (CGROUP_ROOT, group.parent):
+                for parent in (group.parent.parent, group.parent):
                     parent.mkdir(exist_ok=True)
                     (parent / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in CONTROLLERS))
             group.mkdir(parents=True)
@@ -177,34 +231,12 @@ class Cgroup(Struct):
         for path in self.groups:
             for name in ("memory.oom_control", "memory.events"):
                 with suppress(OSError):
-                    words = (Path(path) / name).read_text().split()
-                    if int(dict(zip(words[::2], words[1::2], strict=False)).get("oom_kill", "0")):
-                        return "the server used more memory than its profile allows"
+                    if scope.killed((Path(path) / name).read_text()):
+                        return scope.EXCEEDED
         return ""
 
     def remove(self) -> None:
         reap({"cgroups": list(self.groups)})
-
-
-class Scope(Struct):
-    """A transient unit; systemd makes the cgroup and removes it when it is empty."""
-
-    prefix: tuple[str, ...]
-    environment: Mapping[str, str]
-    refused: tuple[str, ...] = ()
-    notice: str = ""
-
-    def join(self) -> None:
-        """systemd-run does."""
-
-    def enter(self, pid: int) -> None:
-        """The whole of bubblewrap was started in the scope."""
-
-    def reason(self) -> str:
-        return ""
-
-    def remove(self) -> None:
-        """systemd does."""
 
 
 class Watchdog(Struct):
@@ -352,16 +384,3 @@ def _private_memory(tree: list[int]) -> int:
 
 def _cpu_quota(cpus: float) -> int:
     return max(1000, round(cpus * PERIOD_US))
-
-
-def _scope_command(session: str, memory: int, cpus: float, pids: int) -> tuple[str, ...]:
-    properties = (
-        f"MemoryMax={memory}",
-        "MemorySwapMax=0",
-        f"TasksMax={pids}",
-        f"CPUQuota={round(cpus * 100)}%",
-        "OOMPolicy=kill",
-    )
-    options = tuple(word for value in properties for word in ("-p", value))
-    unit = f"--unit={GROUP}-{session}"
-    return ("systemd-run", "--user", "--scope", "--quiet", "--collect", unit, *options, "--")
