@@ -67,7 +67,7 @@ def code_mounts(trees: Sequence[str], home: Path) -> list[Mount]:
         for target in dict.fromkeys((tree, real)):
             if not _is_package(target) and (reason := filesystem.exposure(target, home)):
                 raise UsageError(f"cannot mount the server's own code, {target}: {reason}", "move it elsewhere")
-            mounts.append(Mount(real, target))
+            mounts.append(Mount(real, target, tree=os.path.basename(real) if _is_package(target) else ""))
     return mounts
 
 

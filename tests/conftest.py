@@ -21,6 +21,7 @@ IMAGE = "mcpbox/test:latest"
 ORDINARY = 1000
 SERVERS = Path(__file__).parent / "servers"
 PYTHON = "/usr/bin/python3"
+ENGINES = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
 #: Another engine than the machine's own for the Docker backend's tests, as DOCKER_HOST has it.
 ENGINE = os.environ.get("MCPBOX_TEST_ENGINE", "")
 if ENGINE:
@@ -64,7 +65,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A fresh, world-readable home directory, and no trace of the real one in the environment."""
     directory = make_home()
     monkeypatch.setenv("HOME", str(directory))
-    for name in ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG"):
+    for name in ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR", *ENGINES, "DOCKER_CONTEXT", "DOCKER_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     if ENGINE:
         monkeypatch.setenv("DOCKER_HOST", ENGINE)
@@ -87,7 +88,7 @@ class Runner:
         kinds = {
             f"XDG_{kind}_HOME": str(self.home / f".{kind.lower()}") for kind in ("CONFIG", "DATA", "STATE", "CACHE")
         }
-        chosen = {name: os.environ[name] for name in ("DOCKER_HOST",) if name in os.environ}
+        chosen = {name: os.environ[name] for name in os.environ if name in ENGINES or name.startswith("PIP_")}
         return {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(self.home), **kinds, **chosen}
 
     def words(self, *command: str | Path, profile: str = "", options: Sequence[str] = ()) -> list[str]:

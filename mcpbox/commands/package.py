@@ -13,7 +13,7 @@ import msgspec
 
 from mcpbox import sandbox
 from mcpbox.command import plain
-from mcpbox.errors import PackageError, UsageError
+from mcpbox.errors import BackendError, PackageError, UsageError
 from mcpbox.packages import lock, prepare, spec, store, terminal, vet
 from mcpbox.packages.lock import Entry
 from mcpbox.packages.model import Package, Request
@@ -141,6 +141,7 @@ def rm(names: Sequence[str]) -> int:
             lock.remove(key)
         click.echo(f"{key}: removed")
     prepare.collect()
+    _withdraw()
     return 0
 
 
@@ -148,7 +149,16 @@ def gc() -> int:
     """Remove what no entry of the lock names."""
     removed = prepare.collect()
     click.echo(f"removed {len(removed)} of {len(removed) + len(store.trees())} trees")
+    _withdraw()
     return 0
+
+
+def _withdraw() -> None:
+    try:
+        prepare.withdraw()
+    except BackendError as error:
+        # An engine that is away does not keep the packages here.
+        click.echo(f"images with packages were left where they are: {error.message}", err=True)
 
 
 class _Asked:

@@ -21,6 +21,7 @@ from mcpbox.egress.resolve import is_own
 from mcpbox.egress.rules import Rules
 from mcpbox.errors import BackendError, PackageError
 from mcpbox.journal import Journal
+from mcpbox.packages import carry
 from mcpbox.sandbox.base import Mount, Process, Relay, SandboxSpec
 from mcpbox.spec import code_mounts, server_user
 
@@ -33,6 +34,10 @@ CHUNK = 1 << 16
 KEPT_STDERR = 1 << 14
 MAX_OUTPUT = 64 << 20
 MEASURE_SECONDS = 1.0
+#: Seconds between the end of a program and the end of what it said.
+LAST_WORDS = 10.0
+#: Bytes in memory for each directory, where a sandbox sees none of this machine's.
+ROOM = 2 << 30
 #: Reads the files that standard input brings, one after the other, before the program runs. With that block size and
 #: "fullblock", dd takes exactly a file's bytes and not one of the next.
 LAY_OUT = (
@@ -76,15 +81,25 @@ class JobError(PackageError):
 
 def run(job: Job, backend: str) -> bytes:
     """Standard output of a job that succeeded. Raises JobError with what it said last, PackageError, BackendError."""
+    shared = sandbox.load(backend).sees_files()
     words, trees = _program(job, backend)
+    ordered: tuple[Mount, ...] = ()
+    rooms: dict[str, int] = {}
+    given, most = b"".join(job.files.values()), MAX_OUTPUT
+    back = (str(job.work), *job.write)
+    if shared:
+        mounts = {mount.target: mount for mount in code_mounts(trees, paths.home())}
+        mounts |= {path: Mount(os.path.realpath(path), path) for path in job.read}
+        mounts |= {path: Mount(os.path.realpath(path), path, write=True) for path in job.write}
+        mounts[str(job.work)] = Mount(os.path.realpath(job.work), str(job.work), write=True)
+        ordered = tuple(sorted(mounts.values(), key=lambda mount: mount.target.count("/")))
+    else:
+        carried = carry.outermost((*back, *job.read))
+        words, given, rooms = carry.words(words, back), given + carry.pack(carried), dict.fromkeys(carried, ROOM)
+        most += job.size
     if job.files:
         sizes = [word for name, data in job.files.items() for word in (str(len(data)), name)]
         words = ("/bin/sh", "-c", LAY_OUT, "sh", *sizes, "--", *words)
-    mounts = {mount.target: mount for mount in code_mounts(trees, paths.home())}
-    mounts |= {path: Mount(os.path.realpath(path), path) for path in job.read}
-    mounts |= {path: Mount(os.path.realpath(path), path, write=True) for path in job.write}
-    mounts[str(job.work)] = Mount(os.path.realpath(job.work), str(job.work), write=True)
-    ordered = tuple(sorted(mounts.values(), key=lambda mount: mount.target.count("/")))
     uid, gid = server_user(ordered)
     rules = Rules.parse(job.allow)
     with ExitStack() as stack:
@@ -102,12 +117,13 @@ def run(job: Job, backend: str) -> bytes:
             home="/home/mcpbox",
             uid=uid,
             gid=gid,
-            memory=MEMORY,
+            memory=MEMORY + (0 if shared else ROOM),
             cpus=CPUS,
             pids=PIDS,
             scratch=SCRATCH,
             interpreter=job.interpreter,
             relay=_relay(rules),
+            rooms=rooms,
         )
         journal.record({"event": "install", "command": list(job.words), "backend": backend, "allow": list(job.allow)})
         process = sandbox.load(backend).launch(spec, session.remember)
@@ -117,7 +133,7 @@ def run(job: Job, backend: str) -> bytes:
             gateway = Gateway(*process.egress, rules, LIMITS, owner, proxy=from_environment(job.proxy or os.environ))
             gateway.start()
             stack.callback(gateway.close)
-        code, output, errors = _collect(process, job, b"".join(job.files.values()))
+        code, output, errors = _collect(process, job, given, most)
         why = process.why() if code else ""
         journal.record({"event": "installed", "code": code})
     if code:
@@ -126,7 +142,7 @@ def run(job: Job, backend: str) -> bytes:
         if why:
             raise BackendError(f"{' '.join(job.words[:2])} failed: {why}: {last}", "try again, or run: mcpbox doctor")
         raise JobError(f"{' '.join(job.words[:2])} failed: {last}", said)
-    return output
+    return output if shared else carry.unpack(output, back, size=job.size, count=job.count)
 
 
 def _program(job: Job, backend: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -169,31 +185,34 @@ def rules_for(url_host: str, port: int) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _collect(process: Process, job: Job, given: bytes) -> tuple[int, bytes, bytes]:
-    """Exit code, standard output and the end of standard error of a process that is ``given`` some input.
+def _collect(process: Process, job: Job, given: bytes, most: int) -> tuple[int, bytes, bytes]:
+    """Exit code, standard output (``most`` bytes) and the end of standard error of a process ``given`` some input.
 
     Raises PackageError when it takes too long or writes too much.
     """
     output, errors, open_files = bytearray(), b"", {process.stdout, process.stderr}
+    exited, left = [process.exited], memoryview(given)
     deadline = time.monotonic() + job.timeout
     measured = time.monotonic()
-    if not given:
+    if not left:
         process.close_stdin()
     while open_files:
-        feeding = [process.stdin] if given else []
-        ready, writable, _ = select.select([*open_files, process.exited], feeding, [], MEASURE_SECONDS)
+        feeding = [process.stdin] if left else []
+        ready, writable, _ = select.select([*open_files, *exited], feeding, [], MEASURE_SECONDS)
         now = time.monotonic()
         if now > deadline:
+            if not exited:
+                break
             raise PackageError("the package manager took too long", "try again, or install by hand")
         if now - measured >= MEASURE_SECONDS:
             _require_small(job)
             measured = time.monotonic()
         if writable:
             try:
-                given = given[os.write(process.stdin, given[:CHUNK]) :]
+                left = left[os.write(process.stdin, left[:CHUNK]) :]
             except BrokenPipeError:
-                given = b""
-            if not given:
+                left = left[:0]
+            if not left:
                 process.close_stdin()
         for fd in open_files & set(ready):
             data = os.read(fd, CHUNK)
@@ -201,14 +220,16 @@ def _collect(process: Process, job: Job, given: bytes) -> tuple[int, bytes, byte
                 open_files.discard(fd)
             elif fd == process.stdout:
                 output += data
-                if len(output) > MAX_OUTPUT:
+                if len(output) > most:
                     raise PackageError("the package manager printed too much")
             else:
                 errors = (errors + data)[-KEPT_STDERR:]
                 if sys.stderr.isatty():
                     sys.stderr.write(data.decode(errors="replace"))
-        if process.exited in ready and not open_files & set(ready):
-            break
+        if exited and process.exited in ready:
+            # What it said last may still be on its way from another machine.
+            exited, deadline = [], min(deadline, now + LAST_WORDS)
+    deadline = time.monotonic() + LAST_WORDS if not exited else deadline
     while (code := process.poll()) is None:
         if time.monotonic() > deadline:
             raise PackageError("the package manager took too long", "try again, or install by hand")

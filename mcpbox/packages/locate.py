@@ -44,6 +44,11 @@ def starter(name: str) -> Starter:
     return cast(Starter, import_module(STARTERS[name]).entry)
 
 
+def interpreter(words: Sequence[str]) -> str:
+    """What an image has to bring for these words: "node", "python" or "other"."""
+    return INTERPRETERS.get(words[0], "python" if words[0].startswith("python3.") else "other")
+
+
 def locate(
     words: Sequence[str], request: Request, choose: Callable[[tuple[str, ...]], str], place: programs.Place
 ) -> Command:
@@ -60,7 +65,7 @@ def locate(
     if backend == "docker":
         # The image's interpreter is the one the tree was made for; this machine's may be another, or none.
         program = start[0] if "/" in start[0] else f"/usr/bin/{start[0]}"
-        found = Command((program, *start[1:], *request.arguments), INTERPRETERS.get(start[0], "other"))
+        found = Command((program, *start[1:], *request.arguments), interpreter(start))
     else:
         found = programs.resolve([*start, *request.arguments], {}, place)
     # The whole tree, whatever of it the program's place suggests; and the interpreter's, if that has one.

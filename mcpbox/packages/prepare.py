@@ -17,12 +17,14 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 from msgspec.structs import replace
 
+from mcpbox import sandbox
 from mcpbox.errors import PackageError
 from mcpbox.journal import Journal
 from mcpbox.packages import lock, spec, store, vet
-from mcpbox.packages.locate import load, starter
+from mcpbox.packages.locate import interpreter, load, starter
 from mcpbox.packages.lock import Entry, Previous, Tree
 from mcpbox.packages.model import Package, Plan, Request
+from mcpbox.sandbox import engine
 
 #: Is asked whether to go on in spite of these concerns.
 Approve = Callable[[Sequence[str]], bool]
@@ -72,6 +74,7 @@ def prepare(
             )
         tree = entry.trees.get(lock.variant(backend))
         if tree and not store.verify(tree.tree, tree.manifest):
+            _provide(request, tree.tree, backend)
             return entry
         return _restore(request, entry, backend, approve, progress)
 
@@ -142,6 +145,12 @@ def collect() -> list[str]:
     removed = store.gc(kept)
     lock.forget_plans(kept)
     return removed
+
+
+def withdraw() -> None:
+    """Remove from the container engine what no entry names. Raises BackendError."""
+    if engine.find() is not None:
+        sandbox.load("docker").withdraw(lock.trees(lock.load()))
 
 
 def command(request: Request, *options: str) -> str:
@@ -242,13 +251,19 @@ def _adopt(request: Request, entry: Entry, plan: Plan, staging: Path, backend: s
     """From the staged directory to the lock; the plan and the record are there before it counts."""
     name = lock.tree_name(plan, entry.scripts)
     manifest = store.adopt(staging, name)
-    # The program is there, or the package is not one that can be run.
-    starter(request.ecosystem)(request, store.path(name))
+    _provide(request, name, backend)
     lock.keep_plan(plan, entry.scripts)
     entry = replace(entry, trees={**entry.trees, lock.variant(backend): Tree(name, manifest)})
     _record(request.key, entry, event)
     lock.put(request.key, entry)
     return entry
+
+
+def _provide(request: Request, tree: str, backend: str) -> None:
+    """Bring a tree to where it will run."""
+    # The program is there, or the package is not one that can be run.
+    words = starter(request.ecosystem)(request, store.path(tree))
+    sandbox.load(backend).provide(tree, str(store.path(tree)), interpreter(words))
 
 
 def _new_entry(request: Request, plan: Plan, approved: Approved) -> Entry:

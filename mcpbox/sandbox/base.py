@@ -7,18 +7,22 @@ function in the same module, so that a test can read it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 
 
 class Mount(Struct, frozen=True):
-    """A host file or directory that the server may see. ``source`` is free of symlinks."""
+    """A host file or directory that the server may see. ``source`` is free of symlinks.
+
+    ``tree`` is the name of the installed package that it is, if it is one.
+    """
 
     source: str
     target: str
     write: bool = False
+    tree: str = ""
 
 
 class Relay(Struct, frozen=True):
@@ -43,7 +47,8 @@ class SandboxSpec(Struct, frozen=True):
     ``interpreter`` ("node", "python" or "other") is what an image chosen by the backend has to bring.
     ``environment`` is the whole environment. ``home`` and /tmp are writable, in memory, each at most ``scratch``
     bytes. ``uid`` and ``gid`` are the server's, on the host too, and never 0. ``memory`` is in bytes, ``cpus`` in
-    processors. Without a ``relay`` there is no way out of the sandbox's network namespace.
+    processors. Without a ``relay`` there is no way out of the sandbox's network namespace. ``rooms`` are more
+    directories that are empty, writable and in memory, with their sizes in bytes.
     """
 
     session: str
@@ -62,6 +67,7 @@ class SandboxSpec(Struct, frozen=True):
     interpreter: str = "other"
     image: str = ""
     relay: Relay | None = None
+    rooms: Mapping[str, int] = {}
 
 
 class Process(Protocol):
@@ -136,6 +142,18 @@ class Backend(Protocol):
 
     def usage(self, record: Mapping[str, Any]) -> Usage | None:
         """What a running session uses, or None if it cannot be told."""
+        ...
+
+    def sees_files(self) -> bool:
+        """Whether a sandbox can be given paths of this machine. Raises BackendError."""
+        ...
+
+    def provide(self, tree: str, source: str, interpreter: str) -> None:
+        """Bring an installed package to where its sandboxes will be, if that is elsewhere. Raises BackendError."""
+        ...
+
+    def withdraw(self, keep: Collection[str]) -> None:
+        """Remove what ``provide`` brought, but for these trees. Raises BackendError."""
         ...
 
     def check(self) -> list[Finding]:

@@ -12,7 +12,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,8 @@ def arguments(spec: SandboxSpec, host: Host, sources: Mapping[Mount, str], fds: 
     words += ["--dev", "/dev", *size, "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
     words += [*size, "--tmpfs", "/tmp", "--dir", "/run", "--dir", "/var/tmp"]
     words += [*size, "--tmpfs", spec.home]
+    for path, room in spec.rooms.items():
+        words += ["--size", str(room), "--tmpfs", path]
     for mount in spec.mounts:
         words += ["--bind" if mount.write else "--ro-bind", sources[mount], mount.target]
     words += ["--remount-ro", "/", "--chdir", spec.cwd]
@@ -330,6 +332,18 @@ def usage(record: Mapping[str, Any]) -> Usage | None:
     if not isinstance(init, int) or started(init) != record.get("init_started"):
         return None
     return quota.usage(init)
+
+
+def sees_files() -> bool:
+    return True
+
+
+def provide(tree: str, source: str, interpreter: str) -> None:
+    """Nothing to do: a package is where it is."""
+
+
+def withdraw(keep: Collection[str]) -> None:
+    """Nothing was brought anywhere."""
 
 
 def check() -> list[Finding]:

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from mcpbox.sandbox import companion, engine, podman, seccomp
 from mcpbox.sandbox.base import Relay, SandboxSpec
+from mcpbox.sandbox.dial import Endpoint
 from mcpbox.sandbox.podman import Needs
 
 LABEL = "mcpbox.session"
@@ -29,19 +30,22 @@ class Facts(Struct, frozen=True):
     rootless: bool = False
     #: whether its containers run on this kernel, so that a FIFO works between us and them
     same_kernel: bool = False
+    #: whether it is another machine's, which sees no file of ours
+    remote: bool = False
     cgroup_namespaces: bool = True
     needs: Needs = Needs()
 
 
-def facts(version: Mapping[str, Any], info: Mapping[str, Any], endpoint: str, kernel_release: str) -> Facts:
+def facts(version: Mapping[str, Any], info: Mapping[str, Any], endpoint: Endpoint, kernel_release: str) -> Facts:
     """Read an engine's ``/version`` and ``/info``. Docker Desktop answers on a local socket, from a virtual machine."""
     platform = str((version.get("Platform") or {}).get("Name", ""))
-    local = endpoint.startswith("unix://") and version.get("KernelVersion") == kernel_release
+    local = not endpoint.remote and version.get("KernelVersion") == kernel_release
     api = tuple(int(number) for number in str(version.get("ApiVersion", "1.41")).split(".")[:2])
     return Facts(
         podman=engine.is_podman(version),
         rootless=engine.is_rootless(info),
         same_kernel=local and "Desktop" not in platform,
+        remote=endpoint.remote,
         cgroup_namespaces=api >= (1, 41),
     )
 
@@ -91,6 +95,7 @@ def container_config(
             **{volume: f"{own},{options}" for volume in volumes},
             "/tmp": f"mode=1777,{options}",
             spec.home: f"{own},{options}",
+            **{path: f"{own},size={size},nosuid,nodev,exec" for path, size in spec.rooms.items()},
         },
         "Ulimits": [
             {"Name": "nofile", "Soft": OPEN_FILES, "Hard": OPEN_FILES},

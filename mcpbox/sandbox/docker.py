@@ -2,7 +2,8 @@
 
 ``container`` translates a spec into the engine's request; ``launch`` carries it out. Where the engine runs on this very
 kernel, standard streams are FIFOs in a directory that the container sees, and no byte of them passes through the
-engine; elsewhere, and for an image whose entry point is run as it is, they go over the engine's attach stream.
+engine; elsewhere, and for an image whose entry point is run as it is, they go over the engine's attach stream. An
+engine on another machine sees no path of this one: a package is brought to it (see ``layers``), and nothing else.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from mcpbox import config, paths
 from mcpbox.errors import BackendError
-from mcpbox.sandbox import companion, engine, podman
+from mcpbox.sandbox import companion, dial, engine, layers, podman
 from mcpbox.sandbox.base import Finding, Remember, SandboxSpec, Usage
 from mcpbox.sandbox.container import OPEN_FILES, Facts, container_config, facts, name_of, relay_config, relay_name_of
+from mcpbox.sandbox.dial import Endpoint
 from mcpbox.sandbox.streams import AttachedStreams, FifoStreams, Streams
 
 if TYPE_CHECKING:
@@ -32,8 +34,9 @@ def available() -> Finding:
     endpoint = engine.find()
     if endpoint is None:
         return Finding("docker", "missing", "no engine is configured", engine.START)
-    if not engine.answers(endpoint):
-        return Finding("docker", "missing", f"no engine answers at {endpoint.url}", engine.START)
+    why, remedy = dial.problem(endpoint)
+    if why:
+        return Finding("docker", "missing", why, remedy or engine.START)
     return Finding("docker", "ok", endpoint.url)
 
 
@@ -44,7 +47,7 @@ def launch(spec: SandboxSpec, remember: Remember) -> Container:
         raise BackendError("no container engine is configured", engine.START)
     name = name_of(spec.session)
     image = spec.image or getattr(config.load().docker.images, spec.interpreter)
-    remember({"container": name, "endpoint": endpoint.url})
+    remember({"container": name, "endpoint": endpoint.url, "certificates": endpoint.certificates})
     with ExitStack() as stack:
         # Before the first thread: the sentinel is a fork of this process.
         sentinel = engine.Sentinel(endpoint, (name, relay_name_of(spec.session)) if spec.relay else (name,))
@@ -55,15 +58,19 @@ def launch(spec: SandboxSpec, remember: Remember) -> Container:
             version, info = client.version(), client.info()
             _require_limits(engine.unenforceable(info))
             volumes = _require_image(client, image)
-            about = facts(version, info, endpoint.url, os.uname().release)
+            about = facts(version, info, endpoint, os.uname().release)
             if about.podman:
                 if not about.same_kernel:
                     raise BackendError(
                         "Podman on another machine cannot be given mcpbox's seccomp filter", "use Docker"
                     )
                 about = replace(about, needs=podman.needs())
-            beside = None if spec.relay is None else _start_relay(client, spec, about, stack)
-            streams = _streams(client, name, about.same_kernel and not spec.image)
+            if not about.same_kernel:
+                spec, image = layers.placed(client, spec, image)
+            if about.remote:
+                layers.require_none(spec, endpoint.url)
+            beside = None if spec.relay is None else _start_relay(client, endpoint, spec, about, stack)
+            streams = _streams(endpoint, name, about.same_kernel and not spec.image)
             stack.callback(streams.close)
             body = container_config(_venv_by_name(spec), image, about, streams.directory, volumes)
             engine.create(client, name, body)
@@ -79,26 +86,26 @@ def launch(spec: SandboxSpec, remember: Remember) -> Container:
         except BackendError:
             raise
         except Exception as error:
-            raise _explained(error, image) from None
+            raise _explained(error, image, endpoint) from None
         container = Container(client, spec.session, image, streams, end, sentinel, pid)
         container.egress, container.beside = egress, beside
         stack.pop_all()
         return container
 
 
-def _streams(client: APIClient, name: str, shared: bool) -> Streams:
+def _streams(endpoint: Endpoint, name: str, shared: bool) -> Streams:
     """``shared``: the container sees this machine's files."""
     if shared:
         return FifoStreams(paths.private_dir(paths.runtime_dir() / "streams"), name)
-    return AttachedStreams(client, name)
+    return AttachedStreams(endpoint, name)
 
 
-def _start_relay(client: APIClient, spec: SandboxSpec, about: Facts, stack: ExitStack) -> Streams:
+def _start_relay(client: APIClient, endpoint: Endpoint, spec: SandboxSpec, about: Facts, stack: ExitStack) -> Streams:
     """The relay's container, started; its network namespace is there for the server to join."""
     assert spec.relay is not None
     image, name = config.load().docker.images.python, relay_name_of(spec.session)
     _require_image(client, image)
-    streams = _streams(client, name, about.same_kernel)
+    streams = _streams(endpoint, name, about.same_kernel)
     stack.callback(streams.close)
     body = relay_config(spec, spec.relay, image, about, streams.directory)
     engine.create(client, name, body)
@@ -193,26 +200,25 @@ class Container:
 
 
 def reap(record: Mapping[str, Any]) -> None:
-    session, url = record.get("id"), record.get("endpoint")
-    if not isinstance(session, str) or not isinstance(url, str):
+    session, endpoint = record.get("id"), _endpoint(record)
+    if not isinstance(session, str) or endpoint is None:
         return
     names = name_of(session), relay_name_of(session)
     for name in names:
         shutil.rmtree(paths.runtime_dir() / "streams" / name, ignore_errors=True)
-    endpoint = engine.Endpoint(url)
     if not engine.answers(endpoint):
-        raise BackendError(f"the engine at {url} does not answer", engine.START)
+        raise BackendError(f"the engine at {endpoint.url} does not answer", engine.START)
     with engine.connect(endpoint) as client:
         for name in names:
             engine.remove_ours(client, name)
 
 
 def usage(record: Mapping[str, Any]) -> Usage | None:
-    name, url = record.get("container"), record.get("endpoint")
-    if not isinstance(name, str) or not isinstance(url, str):
+    name, endpoint = record.get("container"), _endpoint(record)
+    if not isinstance(name, str) or endpoint is None:
         return None
     try:
-        with engine.connect(engine.Endpoint(url)) as client:
+        with engine.connect(endpoint) as client:
             stats = client.stats(name, stream=False, one_shot=True)
     except Exception:
         # It may end at any moment, and the engine too; then there is nothing to tell.
@@ -221,6 +227,46 @@ def usage(record: Mapping[str, Any]) -> Usage | None:
     cached = memory.get("stats", {}).get("total_inactive_file", memory.get("stats", {}).get("inactive_file", 0))
     seconds = stats.get("cpu_stats", {}).get("cpu_usage", {}).get("total_usage", 0) / 1e9
     return Usage(memory.get("usage", 0) - cached, seconds, stats.get("pids_stats", {}).get("current", 0))
+
+
+def sees_files() -> bool:
+    endpoint = engine.find()
+    return endpoint is None or not endpoint.remote
+
+
+def provide(tree: str, source: str, interpreter: str) -> None:
+    with _engine() as (client, same_kernel):
+        if not same_kernel:
+            image = getattr(config.load().docker.images, interpreter)
+            _require_image(client, image)
+            layers.provide(client, image, tree, source)
+
+
+def withdraw(keep: Collection[str]) -> None:
+    with _engine() as (client, same_kernel):
+        if not same_kernel:
+            layers.withdraw(client, keep)
+
+
+@contextmanager
+def _engine() -> Iterator[tuple[APIClient, bool]]:
+    """A client, and whether its engine runs on this kernel. Raises BackendError, whatever goes wrong."""
+    endpoint = engine.find()
+    if endpoint is None:
+        raise BackendError("no container engine is configured", engine.START)
+    try:
+        with engine.connect(endpoint) as client:
+            yield client, facts(client.version(), {}, endpoint, os.uname().release).same_kernel
+    except BackendError:
+        raise
+    except Exception as error:
+        raise _explained(error, "", endpoint) from None
+
+
+def _endpoint(record: Mapping[str, Any]) -> Endpoint | None:
+    """Where a session remembered its engine to be."""
+    url, certificates = record.get("endpoint"), record.get("certificates", "")
+    return Endpoint(url, certificates) if isinstance(url, str) and isinstance(certificates, str) else None
 
 
 def check() -> list[Finding]:
@@ -296,7 +342,7 @@ def _gone(error: Exception) -> bool:
     return isinstance(error, NotFound)
 
 
-def _explained(error: Exception, image: str) -> BackendError:
+def _explained(error: Exception, image: str, endpoint: Endpoint) -> BackendError:
     from docker.errors import APIError
 
     if isinstance(error, APIError):
@@ -304,7 +350,8 @@ def _explained(error: Exception, image: str) -> BackendError:
         if "executable file not found" in text or "no such file or directory" in text:
             return BackendError(f"the image {image} has no such program: {text}", "choose another: docker.images")
         return BackendError(f"the container engine refused: {text}", "run: mcpbox doctor")
-    return BackendError(f"the container engine failed: {error}", "run: mcpbox doctor")
+    why, remedy = dial.problem(endpoint)
+    return BackendError(why or f"the container engine failed: {error}", remedy or "run: mcpbox doctor")
 
 
 def _remove(client: APIClient, name: str) -> None:

@@ -11,10 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
-
 from mcpbox import paths
+from mcpbox.errors import BackendError
+from mcpbox.sandbox import dial
 from mcpbox.sandbox.base import Finding
+from mcpbox.sandbox.dial import Endpoint as Endpoint
 
 if TYPE_CHECKING:
     from docker.api import APIClient
@@ -24,6 +25,7 @@ LIMITS = (
     "boot with cgroup v2 (systemd.unified_cgroup_hierarchy=1), for an engine of root's also cgroup_enable=memory "
     "swapaccount=1; or use: --backend bubblewrap"
 )
+ANSWER_SECONDS = 20
 #: API of Docker 20.10, the oldest that mcpbox works with; newer engines and Podman speak it.
 API_VERSION = "1.41"
 #: Releases from which on a component is free of the container escapes that are known, newest branch last.
@@ -35,18 +37,11 @@ FIXED = {
 }
 
 
-class Endpoint(Struct, frozen=True):
-    """Where an engine listens, and the certificates for a TLS one."""
-
-    url: str
-    certificates: str = ""
-
-
 def find() -> Endpoint | None:
     """The engine the user's own tools would use: DOCKER_HOST, the current context, or the usual sockets."""
     if url := os.environ.get("DOCKER_HOST"):
-        verify = os.environ.get("DOCKER_TLS_VERIFY")
-        return Endpoint(url, os.environ.get("DOCKER_CERT_PATH", "") if verify else "")
+        certificates = os.environ.get("DOCKER_CERT_PATH") or str(paths.home() / ".docker")
+        return Endpoint(url, certificates if os.environ.get("DOCKER_TLS_VERIFY") and url.startswith("tcp:") else "")
     if endpoint := _context():
         return endpoint
     runtime = f"/run/user/{os.getuid()}"
@@ -79,31 +74,51 @@ def _context() -> Endpoint | None:
 
 
 def answers(endpoint: Endpoint) -> bool:
-    """Whether somebody answers; by hand, since importing the library takes longer than asking."""
-    import socket
-
-    if not endpoint.url.startswith("unix://"):
-        return True
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(2)
-        try:
-            client.connect(endpoint.url.removeprefix("unix://"))
-            client.sendall(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
-            return b" 200 " in client.recv(64)
-        except OSError:
-            return False
+    """Whether somebody answers."""
+    return not dial.problem(endpoint)[0]
 
 
-def connect(endpoint: Endpoint, timeout: int = 20) -> APIClient:
+def connect(endpoint: Endpoint, timeout: int = ANSWER_SECONDS) -> APIClient:
     """A client for ``endpoint``; ``timeout`` in seconds bounds each answer."""
     from docker.api import APIClient
     from docker.tls import TLSConfig
 
-    tls: Any = False
-    if endpoint.certificates:
-        where = endpoint.certificates
-        tls = TLSConfig(client_cert=(f"{where}/cert.pem", f"{where}/key.pem"), ca_cert=f"{where}/ca.pem", verify=True)
-    return APIClient(base_url=endpoint.url, version=API_VERSION, timeout=timeout, tls=tls)
+    if endpoint.url.startswith("ssh://"):
+        from mcpbox.sandbox.overssh import Adapter
+
+        client = APIClient(base_url="http://docker:80", version=API_VERSION, timeout=timeout)
+        client.mount("http://docker:80/", Adapter(endpoint))
+    else:
+        tls: Any = False
+        if where := endpoint.certificates:
+            pair = f"{where}/cert.pem", f"{where}/key.pem"
+            tls = TLSConfig(client_cert=pair, ca_cert=f"{where}/ca.pem", verify=True)
+        client = APIClient(base_url=endpoint.url, version=API_VERSION, timeout=timeout, tls=tls)
+    # Nor may REQUESTS_CA_BUNDLE replace the engine's authority, or a proxy hear what is said to it.
+    client.trust_env = False
+    return client
+
+
+def attach(endpoint: Endpoint, container: str) -> dial.Channel:
+    """The container's standard streams. Raises OSError, BackendError."""
+    channel = dial.dial(endpoint, ANSWER_SECONDS)
+    query = "stdin=1&stdout=1&stderr=1&stream=1"
+    channel.send(
+        f"POST /v{API_VERSION}/containers/{container}/attach?{query} HTTP/1.1\r\nHost: docker\r\n"
+        "Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n".encode()
+    )
+    head = b""
+    # One byte at a time: what follows is the stream.
+    while not head.endswith(b"\r\n\r\n"):
+        if not (byte := channel.receive(1)):
+            break
+        head += byte
+    if not re.match(rb"HTTP/1\.1 (101|200) ", head):
+        channel.close()
+        said = head.partition(b"\r")[0].decode(errors="replace")
+        raise BackendError(f"the engine did not attach to the container: {said or 'it hung up'}", "run: mcpbox doctor")
+    channel.wait(None)
+    return channel
 
 
 def create(client: APIClient, name: str, body: Mapping[str, Any]) -> None:

@@ -9,11 +9,10 @@ import struct
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from docker.api import APIClient
-
+from mcpbox.sandbox import engine
+from mcpbox.sandbox.dial import Channel, Endpoint
 
 #: How long a started container may take until its shell runs.
 UP_SECONDS = 5
@@ -85,41 +84,38 @@ class AttachedStreams:
 
     directory = ""
 
-    def __init__(self, client: APIClient, container: str) -> None:
-        self._client, self._container = client, container
+    def __init__(self, endpoint: Endpoint, container: str) -> None:
+        self._endpoint, self._container = endpoint, container
         self._stdin_out, self.stdin = os.pipe()
         self.stdout, self._stdout_in = os.pipe()
         self.stderr, self._stderr_in = os.pipe()
         for fd in (self.stdin, self.stdout, self.stderr):
             os.set_blocking(fd, False)
-        self._socket: Any = None
+        self._channel: Channel | None = None
         self._threads: list[threading.Thread] = []
         self._closed = False
 
     def attach(self) -> None:
-        params = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-        attached = self._client.attach_socket(self._container, params=params)
-        self._socket = getattr(attached, "_sock", attached)
-        self._socket.settimeout(None)
+        self._channel = engine.attach(self._endpoint, self._container)
         for pump in (self._pump_in, self._pump_out):
-            thread = threading.Thread(target=pump, name=pump.__name__, daemon=True)
+            thread = threading.Thread(target=pump, args=(self._channel,), name=pump.__name__, daemon=True)
             thread.start()
             self._threads.append(thread)
 
-    def _pump_in(self) -> None:
+    def _pump_in(self, channel: Channel) -> None:
         with suppress(OSError):
             while data := os.read(self._stdin_out, 1 << 16):
-                self._socket.sendall(data)
-            self._socket.shutdown(1)
+                channel.send(data)
+            channel.finish()
 
-    def _pump_out(self) -> None:
+    def _pump_out(self, channel: Channel) -> None:
         """Take the stream apart: 8 bytes of header, the stream's number first and the length last, then the data."""
         targets = {1: self._stdout_in, 2: self._stderr_in}
         with suppress(OSError):
-            while header := self._exactly(8):
+            while header := _exactly(channel, 8):
                 kind, size = struct.unpack(">BxxxL", header)
                 while size:
-                    data = self._socket.recv(min(size, 1 << 16))
+                    data = channel.receive(min(size, 1 << 16))
                     if not data:
                         break
                     size -= len(data)
@@ -129,15 +125,6 @@ class AttachedStreams:
         for fd in targets.values():
             os.close(fd)
 
-    def _exactly(self, count: int) -> bytes:
-        held = b""
-        while len(held) < count:
-            data = self._socket.recv(count - len(held))
-            if not data:
-                return b""
-            held += data
-        return held
-
     def close_stdin(self) -> None:
         _replace_with_null(self.stdin)
 
@@ -146,9 +133,8 @@ class AttachedStreams:
             return
         self._closed = True
         _replace_with_null(self.stdin)
-        if self._socket is not None:
-            with suppress(OSError):
-                self._socket.shutdown(2)
+        if self._channel is not None:
+            self._channel.hang_up()
         else:
             os.close(self._stdout_in)
             os.close(self._stderr_in)
@@ -159,8 +145,18 @@ class AttachedStreams:
             thread.join(1)
         os.close(self.stdin)
         os.close(self._stdin_out)
-        if self._socket is not None:
-            self._socket.close()
+        if self._channel is not None:
+            self._channel.close()
+
+
+def _exactly(channel: Channel, count: int) -> bytes:
+    held = b""
+    while len(held) < count:
+        data = channel.receive(count - len(held))
+        if not data:
+            return b""
+        held += data
+    return held
 
 
 def _replace_with_null(fd: int) -> None:

@@ -10,6 +10,7 @@ from mcpbox.errors import BackendError
 from mcpbox.sandbox import docker, engine, podman
 from mcpbox.sandbox.base import Mount, SandboxSpec
 from mcpbox.sandbox.container import Facts, container_config, facts
+from mcpbox.sandbox.dial import Endpoint
 
 SPEC = SandboxSpec(
     session="abc",
@@ -69,7 +70,7 @@ PODMAN = LOCAL | {"Components": [{"Name": "Podman Engine"}]}
     ("version", "info", "url", "expected"),
     [
         (LOCAL, {}, "unix:///var/run/docker.sock", Facts(same_kernel=True)),
-        (LOCAL, {}, "tcp://127.0.0.1:2375", Facts()),
+        (LOCAL, {}, "tcp://127.0.0.1:2375", Facts(remote=True)),
         (LOCAL | {"KernelVersion": "6.1-linuxkit"}, {}, "unix:///var/run/docker.sock", Facts()),
         (LOCAL | {"Platform": {"Name": "Docker Desktop 4"}}, {}, "unix:///x", Facts()),
         (LOCAL, ROOTLESS, "unix:///run/user/1000/docker.sock", Facts(rootless=True, same_kernel=True)),
@@ -78,7 +79,7 @@ PODMAN = LOCAL | {"Components": [{"Name": "Podman Engine"}]}
     ],
 )
 def test_what_an_engine_is(version: dict[str, Any], info: dict[str, Any], url: str, expected: Facts) -> None:
-    assert facts(version, info, url, "6.1") == expected
+    assert facts(version, info, Endpoint(url), "6.1") == expected
 
 
 @pytest.mark.parametrize(
