@@ -13,7 +13,6 @@ import pytest
 from mcpbox.errors import PackageError
 from mcpbox.packages import carry
 
-
 Member = tuple[tarfile.TarInfo, bytes]
 
 
