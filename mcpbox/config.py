@@ -26,9 +26,13 @@ class Docker(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Packages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``advisories`` is a dump in the OSV format, a directory or a zip of JSON files; "" is none."""
+    """``advisories`` is a dump in the OSV format, a directory or a zip of JSON files; "" is none.
+
+    ``hosts``, as HOST[:PORT], are those that the configured registries may send to for their files.
+    """
 
     advisories: str = ""
+    hosts: tuple[str, ...] = ()
 
     @property
     def database(self) -> Path | None:
@@ -43,7 +47,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     packages: Packages = Packages()
 
 
-FORM = "accepted: [docker.images] with node, python and other; [packages] with advisories"
+FORM = "accepted: [docker.images] with node, python and other; [packages] with advisories and hosts"
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?")
 _IMAGE = re.compile(r"[a-z0-9][\w./:-]*(@sha256:[0-9a-f]{64})?")
 
 
@@ -70,6 +75,9 @@ def load() -> Config:
             f'{path}: packages.advisories = "{advisories}": not accepted',
             "accepted: the absolute path of a directory or zip of OSV JSON files, or one below ~/",
         )
+    for host in config.packages.hosts:
+        if not _HOST.fullmatch(host):
+            raise ProfileError(f'{path}: packages.hosts: "{host}": not accepted', "accepted: HOST or HOST:PORT")
     return config
 
 

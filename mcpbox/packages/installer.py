@@ -13,7 +13,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from mcpbox import command, network, paths, sandbox, sessions
+from mcpbox import command, config, network, paths, sandbox, sessions
 from mcpbox.egress import mux, program
 from mcpbox.egress.gateway import Gateway, Limits, Owner
 from mcpbox.egress.proxy import from_environment
@@ -183,6 +183,20 @@ def rules_for(url_host: str, port: int) -> list[str]:
         if not verdict.allow and verdict.remedy:
             lines.append(verdict.remedy)
     return list(dict.fromkeys(lines))
+
+
+def named_hosts() -> dict[tuple[str, int], list[str]]:
+    """Egress rules, by host and port, for where the user lets registries send to."""
+    found = {}
+    for text in config.load().packages.hosts:
+        host, _, port = text.lower().partition(":")
+        found[host, int(port or 443)] = rules_for(host, int(port or 443))
+    return found
+
+
+def name_it(host: str, port: int) -> str:
+    """What lets the registries send to a host."""
+    return f'if that is right, in {config.file()}: [packages] hosts = ["{host}{f":{port}" if port != 443 else ""}"]'
 
 
 def _collect(process: Process, job: Job, given: bytes, most: int) -> tuple[int, bytes, bytes]:

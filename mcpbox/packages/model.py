@@ -42,10 +42,19 @@ class Package(Struct, frozen=True):
     scripts: bool = False
 
 
-class Plan(Struct, frozen=True):
-    """A whole tree, resolved: what ``install`` will fetch, byte for byte. ``lockfile`` is the ecosystem's own lock."""
+class Plan(Struct, frozen=True, omit_defaults=True):
+    """A whole tree, resolved: what ``install`` will fetch, byte for byte. ``lockfile`` is the ecosystem's own lock.
+
+    ``build`` has the packages that a package of the tree, by its name, is built with.
+    """
 
     ecosystem: Ecosystem
     root: Package
     packages: tuple[Package, ...]
     lockfile: bytes
+    build: dict[str, tuple[Package, ...]] = {}
+
+    @property
+    def everything(self) -> tuple[Package, ...]:
+        """What is run at some time or other: the tree, and what builds it."""
+        return tuple(dict.fromkeys((*self.packages, *(each for built in self.build.values() for each in built))))

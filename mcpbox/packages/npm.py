@@ -95,10 +95,10 @@ def sources(backend: str) -> npmrc.Sources:
     return npmrc.sources(values, lambda: _default_registry(backend), os.environ, cwd, home, HOME)
 
 
-def resolve(request: Request, backend: str, work: Path) -> Plan:
+def resolve(request: Request, backend: str, work: Path, *, scripts: Sequence[str] = ()) -> Plan:
     """The whole tree that ``request`` comes to now, for the platform of ``backend``. ``work`` is an empty directory.
 
-    Raises PackageError.
+    Which ``scripts`` may run makes no difference to it. Raises PackageError.
     """
     wanted = dict(map(npmtree.requirement, request.packages))
     found, platform = sources(backend), _platform(backend)
@@ -107,7 +107,8 @@ def resolve(request: Request, backend: str, work: Path) -> Plan:
     try:
         _npm(("install", "--package-lock-only", "--lockfile-version=3"), work, backend, found)
     except installer.JobError as error:
-        raise _explained(error, f"{' '.join(request.packages)} cannot be resolved") from None
+        what = f"{' '.join(request.packages)} cannot be resolved"
+        raise _sent_away(error, what, found) or _explained(error, what) from None
     lock = _read(work / "package-lock.json")
     packages = npmtree.check(npmtree.read(lock), found, platform)
     roots = {name: packages[f"node_modules/{name}"].version for name in wanted}
@@ -147,7 +148,8 @@ def install(plan: Plan, backend: str, staging: Path, *, scripts: Sequence[str] =
     try:
         _npm(("ci",), staging, backend, found)
     except installer.JobError as error:
-        raise _explained(error, f"{plan.root.name} {plan.root.version} cannot be installed") from None
+        what = f"{plan.root.name} {plan.root.version} cannot be installed"
+        raise _sent_away(error, what, found) or _explained(error, what) from None
     _compare(staging, entries, packages)
     for name in dict.fromkeys(scripts):
         _build(name, [path for path, package in packages.items() if package.name == name], staging, backend)
@@ -202,6 +204,8 @@ def _npm(words: tuple[str, ...], work: Path, backend: str, found: npmrc.Sources)
         parts = urlsplit(url)
         assert parts.hostname
         allow += installer.rules_for(parts.hostname, parts.port or (443 if parts.scheme == "https" else 80))
+    for rules in installer.named_hosts().values():
+        allow += rules
     job = installer.Job(
         ("npm", *words, *FLAGS),
         work,
@@ -275,6 +279,20 @@ def _explained(error: installer.JobError, what: str) -> PackageError:
             found = next((line for line in said if re.search(pattern, line)), said[0] if said else "")
             return PackageError(f"{what}: {reason}: {found[:300]}", hint)
     return PackageError(f"{what}: {' | '.join(said[:3])[:500] or error.message}")
+
+
+def _sent_away(error: installer.JobError, what: str, found: npmrc.Sources) -> PackageError | None:
+    """Where npm was sent by a registry and could not go: the lock's own addresses were judged before."""
+    known = {urlsplit(url).netloc.lower() for url in found.registries()}
+    for text in re.findall(r"request to (https?://[^\s/]+)", error.output):
+        parts = urlsplit(text)
+        if parts.netloc.lower() not in known and parts.hostname:
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+            return PackageError(
+                f"{what}: a registry sends to {parts.hostname}:{port} for it, which the configuration does not name",
+                installer.name_it(parts.hostname, port),
+            )
+    return None
 
 
 def _compare(staging: Path, entries: npmtree.Entries, packages: Mapping[str, Package]) -> None:

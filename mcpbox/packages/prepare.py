@@ -90,7 +90,7 @@ def update(
         store.sweep()
         entry = _entry(key)
         request = Request(entry.ecosystem, entry.requested, python=entry.python)
-        plan = _resolve(request, backend, progress)
+        plan = _resolve(request, backend, progress, entry.scripts)
         scripts = tuple(name for name in entry.scripts if _has(plan, name))
         name = lock.tree_name(plan, scripts)
         here = entry.trees.get(lock.variant(backend))
@@ -183,7 +183,7 @@ def _pin(
     # Before anything is asked of a registry.
     similar = vet.names(request)
     _require(approve, similar, request)
-    plan = _resolve(request, backend, progress)
+    plan = _resolve(request, backend, progress, scripts)
     verdict = vet.judge(plan, backend)
     _require(approve, verdict.concerns, request)
     if similar or verdict.concerns:
@@ -205,7 +205,7 @@ def _restore(request: Request, entry: Entry, backend: str, approve: Approve, pro
         # These very bytes were vetted when they were pinned; what has become known since counts.
         _require(approve, vet.known(plan), request)
     else:
-        plan = _resolve(spec.exactly(request, entry.version), backend, progress)
+        plan = _resolve(spec.exactly(request, entry.version), backend, progress, entry.scripts)
         if plan.root.version != entry.version or (tree and lock.tree_name(plan, entry.scripts) != tree.tree):
             raise PackageError(
                 f"{request.key} does not resolve to what is pinned any more",
@@ -233,10 +233,10 @@ def _of_another(entry: Entry, backend: str) -> Plan | None:
     return None
 
 
-def _resolve(request: Request, backend: str, progress: Progress) -> Plan:
+def _resolve(request: Request, backend: str, progress: Progress, scripts: Sequence[str]) -> Plan:
     progress(f"looking up {' '.join(request.packages)}")
     with store.staging() as work:
-        return load(request.ecosystem).resolve(request, backend, work)
+        return load(request.ecosystem).resolve(request, backend, work, scripts=scripts)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import os
 import re
 import sys
 import sysconfig
+import tarfile
 import threading
 import zipfile
 import zlib
@@ -23,11 +24,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+try:
+    import tomllib as toml
+except ImportError:
+    # Before Python 3.11; whatever runs this has a pip.
+    from pip._vendor import tomli as toml  # type: ignore[no-redef]
+
 from mcpbox.packages.pypi_web import ACCEPT, PAGE_BYTES, Missing, Refused, Web, entries
 
 FILE_BYTES = 2 << 30
-#: What to do where there is no wheel; mcpbox runs nothing of a package while it installs it.
-BUILD = "if you trust it, build a wheel: pip wheel --no-deps {name} -w DIR, and: pip config set global.find-links DIR"
+#: What to do where there is no wheel; mcpbox runs nothing of a package unasked while it installs it.
+BUILD = "if you trust it: mcpbox package add --allow-scripts={name} …"
+#: What a project that does not say is built with: PEP 518.
+BUILT_WITH = ("setuptools>=40.8.0", "wheel")
 WHEEL = re.compile(
     r"([A-Za-z0-9._]+)-([A-Za-z0-9._!+]+)(-\d[A-Za-z0-9._]*)?-[A-Za-z0-9._]+-[A-Za-z0-9._]+-[A-Za-z0-9._]+\.whl"
 )
@@ -35,8 +44,12 @@ SDIST = re.compile(r"(.+)-\d[^-]*\.(tar\.gz|tgz|tar\.bz2|tar\.xz|zip)")
 DIGESTS = ("sha256", "sha512", "sha384", "sha3_256", "sha3_512", "blake2b")
 
 
+class Build(Exception):
+    """pip wants a source distribution; ``args`` is what is known of it."""
+
+
 class File:
-    """A wheel of an index."""
+    """A wheel of an index, or a source distribution of an allowed package."""
 
     def __init__(self, name: str, url: str, index: str, said: dict[str, Any]) -> None:
         self.name, self.url, self.index = name, url, index
@@ -53,6 +66,7 @@ class Page:
         self.found = False
         self.files: list[File] = []
         self.sources: list[str] = []
+        self.allowed: list[File] = []
         self.yanked: dict[str, str] = {}
         self.uploaded: dict[str, str] = {}
 
@@ -68,6 +82,8 @@ class Front:
     def __init__(self, job: dict[str, Any], web: Web, work: Path, *, metadata: bool) -> None:
         self._indexes: list[dict[str, str]] = job["indexes"]
         self._all = job["strategy"] == "unsafe-best-match"
+        self._allowed: set[str] = set(job.get("allowed", ()))
+        self._built: list[dict[str, str]] = job.get("built", [])
         self._web, self._work, self._metadata = web, work, metadata
         self._lock = threading.RLock()
         self.pages: dict[str, Page] = {}
@@ -126,6 +142,9 @@ class Front:
                 page.uploaded[filename] = entry["upload-time"]
             if not WHEEL.fullmatch(filename):
                 page.sources.append(filename)
+                if name in self._allowed and not entry.get("yanked"):
+                    self._web.require(entry["url"])
+                    page.allowed.append(File(filename, entry["url"], index, entry))
             elif entry.get("yanked"):
                 page.yanked[filename] = entry["yanked"] if isinstance(entry["yanked"], str) else ""
             else:
@@ -135,17 +154,29 @@ class Front:
     def shown(self, name: str) -> bytes:
         """What pip gets to see of a name."""
         lines = ["<!DOCTYPE html><html><body>"]
-        for file in self.page(name).files:
+        page = self.page(name)
+        for file in [*page.files, *map(self._of_source, page.allowed)]:
             with self._lock:
                 self.files.append(file)
                 number = len(self.files) - 1
-            digest = f"#sha256={file.hashes['sha256']}" if "sha256" in file.hashes else ""
+            promised = "sha256" in file.hashes and file.path is None
+            digest = f"#sha256={file.hashes['sha256']}" if promised else ""
             requires = f' data-requires-python="{html.escape(file.requires)}"' if file.requires else ""
             address = html.escape(f"/file/{number}/{file.name}{digest}")
             # Both names of it: PEP 714.
-            told = ' data-dist-info-metadata="true" data-core-metadata="true"' if self._metadata else ""
+            readable = self._metadata and WHEEL.fullmatch(file.name)
+            told = ' data-dist-info-metadata="true" data-core-metadata="true"' if readable else ""
             lines.append(f'<a href="{address}"{requires}{told}>{html.escape(file.name)}</a>')
         return "\n".join(lines).encode()
+
+    def _of_source(self, file: File) -> File:
+        """What was built of a source distribution, if that was done; it goes by the source's address and hash."""
+        for built in self._built:
+            if built["url"] == file.url:
+                made = File(built["wheel"], file.url, file.index, {"hashes": {"sha256": built["sha256"]}})
+                made.path = Path(built["path"])
+                return made
+        return file
 
     def uploaded(self, name: str, version: str) -> str:
         """The earliest RFC 3339 time of the files of a version; "" where the index does not say."""
@@ -158,6 +189,11 @@ class Front:
     def wheel(self, file: File) -> Path:
         """The wheel, here and verified."""
         with self._lock:
+            if not WHEEL.fullmatch(file.name):
+                source = download(self._web, file, self._work / f"{len(os.listdir(self._work))}.source")
+                digest = hashlib.sha256(source.read_bytes()).hexdigest()
+                name = owner(file.name)
+                raise Build({"name": name, "filename": file.name, "url": file.url, "sha256": digest})
             if file.path is None:
                 file.path = download(self._web, file, self._work / f"{len(os.listdir(self._work))}.whl")
                 require_named(metadata_of(file.path), file.name)
@@ -253,6 +289,39 @@ def download(web: Web, file: File, path: Path) -> Path:
                     "it was changed on the index: do not use it",
                 )
     return path
+
+
+def build_requires(path: Path) -> list[str]:
+    """What a source distribution says its build requires: PEP 518. Nothing of it is unpacked or run."""
+    try:
+        data = _project_file(path)
+        build = toml.loads(data.decode("utf-8")).get("build-system", {}) if data is not None else {}
+        requires = build.get("requires", list(BUILT_WITH))
+        # A build back end of setuptools' before 70 asks for this besides.
+        more = ["wheel"] if any(normalised(str(each)).startswith("setuptools") for each in requires) else []
+        if isinstance(requires, list) and all(isinstance(each, str) for each in requires):
+            return [*requires, *more]
+    except (OSError, ValueError, EOFError, AttributeError, tarfile.TarError, zipfile.BadZipFile, zlib.error) as error:
+        raise Refused(f"{path.name} cannot be read: {error}", "") from None
+    raise Refused(f"{path.name}: what its build requires cannot be read", "build it by hand")
+
+
+def _project_file(path: Path) -> bytes | None:
+    """The pyproject.toml at the top of a source distribution."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if re.fullmatch(r"[^/]+/pyproject\.toml", name)]
+            return archive.read(names[0]) if names and archive.getinfo(names[0]).file_size <= PAGE_BYTES else None
+    with tarfile.open(path) as archive:
+        for member in archive:
+            if (
+                re.fullmatch(r"(\./)?[^/]+/pyproject\.toml", member.name)
+                and member.isreg()
+                and member.size <= PAGE_BYTES
+            ):
+                content = archive.extractfile(member)
+                return content.read() if content and member.size <= PAGE_BYTES else None
+    return None
 
 
 def metadata_of(path: Path) -> bytes:

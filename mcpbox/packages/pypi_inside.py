@@ -16,7 +16,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from mcpbox.packages.pypi_front import WHEEL, File, Front, download, metadata_of, normalised, require_named
+from mcpbox.packages.pypi_front import (
+    SDIST,
+    WHEEL,
+    Build,
+    File,
+    Front,
+    build_requires,
+    download,
+    metadata_of,
+    normalised,
+    require_named,
+)
 from mcpbox.packages.pypi_web import Missing, Refused, Wanted, Web
 
 TREE_BYTES, TREE_FILES = 4 << 30, 200_000
@@ -117,7 +128,9 @@ def resolve(job: dict[str, Any], work: Path) -> dict[str, Any]:
     server = Server(("127.0.0.1", 0), type("Bound", (Asked,), {"front": front}))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     report = work / "report.json"
-    wanted = ["--dry-run", "--ignore-installed", *WHEELS, "--report", str(report)]
+    # The index shows source distributions of the allowed packages alone, which are built before pip gets to see them.
+    kinds = ("--prefer-binary",) if job["allowed"] else WHEELS
+    wanted = ["--dry-run", "--ignore-installed", *kinds, "--report", str(report)]
     index = f"http://127.0.0.1:{server.server_address[1]}/simple"
     running = pip(job, work, "install", *wanted, "--index-url", index, *job["requirements"])
     # Else it would try every other version before it gives up.
@@ -141,6 +154,7 @@ def resolve(job: dict[str, Any], work: Path) -> dict[str, Any]:
                 "version": item["metadata"]["version"],
                 "sha256": front.digest(file),
                 "url": file.url,
+                "source": not WHEEL.fullmatch(basename(file.url)),
             }
         )
     return {"packages": packages}
@@ -157,9 +171,9 @@ def fetch(job: dict[str, Any], work: Path) -> dict[str, Any]:
     (work / "wheels").mkdir(exist_ok=True)
     web, size = Web(job), 0
     for each in job["files"]:
-        name = unquote(urlsplit(each["url"]).path.rpartition("/")[2])
-        if not WHEEL.fullmatch(name):
-            raise Refused(f"{each['url']} is not a wheel", "")
+        name = basename(each["url"])
+        if not (SDIST if job.get("sources") else WHEEL).fullmatch(name):
+            raise Refused(f"{each['url']} is not a {'source distribution' if job.get('sources') else 'wheel'}", "")
         try:
             path = download(
                 web, File(name, each["url"], "", {"hashes": {"sha256": each["sha256"]}}), work / "wheels" / name
@@ -171,7 +185,24 @@ def fetch(job: dict[str, Any], work: Path) -> dict[str, Any]:
         size += path.stat().st_size
         if size > TREE_BYTES:
             raise Refused(f"the packages are larger than {TREE_BYTES} bytes", "")
+        if job.get("sources"):
+            return {"requires": build_requires(path)}
     return {}
+
+
+def build(job: dict[str, Any], work: Path) -> dict[str, Any]:
+    """Make a wheel of a source distribution, with nothing but the files that are here."""
+    out, wheels = work / "out", work / "wheels"
+    local = ["--no-index", "--find-links", str(wheels), "--no-deps", "--wheel-dir", str(out)]
+    # The same sources then make the same wheel, as far as that is up to us.
+    os.environ.update(SOURCE_DATE_EPOCH="315532800", PYTHONHASHSEED="0")
+    running = pip(job, work, "wheel", *local, str(wheels / job["source"]))
+    _, said = running.communicate()
+    made = sorted(os.listdir(out)) if out.is_dir() else []
+    if running.returncode or len(made) != 1:
+        last = " | ".join(line.strip() for line in said.splitlines() if line.strip())[-600:]
+        raise Refused(f"{job['source']} cannot be built: {last}", "it was built without a network, as all are")
+    return {"built": made[0]}
 
 
 def install(job: dict[str, Any], work: Path) -> dict[str, Any]:
@@ -229,7 +260,11 @@ def require_plain(member: zipfile.ZipInfo, what: str) -> None:
         raise Refused(f"{what} has a link or a special file: {member.filename!a}", "do not use it")
 
 
-VERBS = {"resolve": resolve, "fetch": fetch, "install": install, "age": age}
+def basename(url: str) -> str:
+    return unquote(urlsplit(url).path.rpartition("/")[2])
+
+
+VERBS = {"resolve": resolve, "fetch": fetch, "build": build, "install": install, "age": age}
 
 
 def main(verb: str, file: str) -> None:
@@ -246,4 +281,6 @@ def main(verb: str, file: str) -> None:
         outcome = {"error": error.args[0], "hint": error.args[1]}
     except Wanted as error:
         outcome = {"wanted": str(error)}
+    except Build as error:
+        outcome = {"source": error.args[0]}
     sys.stdout.write(json.dumps(outcome) + "\n")

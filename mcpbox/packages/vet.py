@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mcpbox import config, paths
 from mcpbox.errors import PackageError
@@ -50,7 +51,7 @@ def judge(plan: Plan, backend: str) -> Verdict:
     from mcpbox.packages import provenance
 
     concerns = known(plan)
-    verdicts = provenance.verify(plan, _fetch(plan.ecosystem, backend))
+    verdicts = provenance.verify(replace(plan, packages=plan.everything), _fetch(plan.ecosystem, backend))
     if failed := [f"{one.name} {one.version}: {one.detail}" for one in verdicts if one.status == "failed"]:
         raise PackageError(f"where it comes from cannot be verified: {'; '.join(failed[:3])}", "do not install it")
     published = _age(plan.ecosystem)(plan.root.name, plan.root.version, backend)
@@ -61,7 +62,7 @@ def judge(plan: Plan, backend: str) -> Verdict:
 
 def known(plan: Plan) -> list[str]:
     """The advisories that hold for a plan. Raises PackageError for a malicious package."""
-    concerns = advisories(plan.ecosystem, plan.packages)
+    concerns = advisories(plan.ecosystem, plan.everything)
     if malicious := [line for line in concerns if line.startswith(MALICIOUS)]:
         raise PackageError("; ".join(malicious), "see the advisory; name a version that it does not hold for")
     return concerns

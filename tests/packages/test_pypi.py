@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 import textwrap
 import zipfile
 from collections.abc import Iterator
@@ -21,7 +24,7 @@ from packages.pypi_index import Index, wheel
 from wire import eventually
 
 from mcpbox.errors import PackageError
-from mcpbox.packages import pypi, pypi_inside, pypi_sources, pypi_web
+from mcpbox.packages import pypi, pypi_build, pypi_inside, pypi_job, pypi_sources, pypi_web
 from mcpbox.packages.model import Plan, Request
 from mcpbox.packages.pypi_sources import Index as Source
 
@@ -198,7 +201,7 @@ def test_newer_version_does_not_touch_a_pinned_one(place: Place, index: Index) -
 def test_source_distribution_is_neither_fetched_nor_run(place: Place, index: Index) -> None:
     index.files["only-source"] = {"only_source-1.0.tar.gz": b"not even an archive"}
     said = place.refused("only-source")
-    assert "only-source has source distributions only" in said and "pip wheel" in said
+    assert "only-source has source distributions only" in said and "--allow-scripts=only-source" in said
     assert not [path for path in index.paths() if "tar.gz" in path]
 
 
@@ -208,10 +211,132 @@ def test_version_with_a_source_distribution_only_says_so(place: Place, index: In
     assert "some-server ==2.0 has a source distribution only" in place.refused("some-server==2.0")
 
 
-def test_build_is_never_allowed(place: Place, index: Index) -> None:
-    put_server(index)
-    with pytest.raises(PackageError, match="leaf: mcpbox does not build Python packages"):
-        pypi.install(place.resolve("some-server"), BUBBLEWRAP, place.fresh(), scripts=["leaf"])
+#: A build back end of a project's own, which asks for what it must not get and leaves the answers in its wheel.
+BACK_END = """
+import json, os, socket, zipfile, maker
+def outcome(act):
+    try:
+        return repr(act())
+    except OSError as error:
+        return type(error).__name__
+def build_wheel(directory, settings=None, metadata=None):
+    found = {
+        "maker": maker.WORD,
+        "network": outcome(lambda: socket.create_connection(("127.0.0.1", PORT), 2)),
+        "host": outcome(lambda: os.listdir(HOST)),
+        "token": outcome(lambda: os.listdir("/home/mcpbox/.netrc")),
+    }
+    name, info = "made_server-1.0-py3-none-any.whl", "made_server-1.0.dist-info"
+    main = "import leaf\\ndef main():\\n    print(leaf.WORD, FOUND)\\n    return 7\\nFOUND = " + repr(json.dumps(found))
+    files = {
+        "made_server.py": main,
+        info + "/METADATA": "Metadata-Version: 2.1\\nName: made-server\\nVersion: 1.0\\nRequires-Dist: leaf\\n",
+        info + "/WHEEL": "Wheel-Version: 1.0\\nGenerator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+        info + "/entry_points.txt": "[console_scripts]\\nmade-server = made_server:main\\n",
+    }
+    files[info + "/RECORD"] = "".join(path + ",,\\n" for path in [*files, info + "/RECORD"])
+    os.makedirs(directory, exist_ok=True)
+    with zipfile.ZipFile(os.path.join(directory, name), "w") as made:
+        for path, text in files.items():
+            made.writestr(path, text)
+    MORE
+    return name
+"""
+
+
+def put_source(index: Index, home: Path, *, more: str = "pass", requires: str = '"maker"') -> None:
+    """A source distribution of "made-server", which depends on "leaf", and "maker", which builds it."""
+    text = BACK_END.replace("PORT", index.url.split(":")[2].partition("/")[0]).replace("HOST", repr(str(home)))
+    files = {
+        "pyproject.toml": f'[build-system]\nrequires = [{requires}]\nbuild-backend = "back"\nbackend-path = ["."]\n',
+        "back.py": text.replace("MORE", more),
+        "PKG-INFO": "Metadata-Version: 2.1\nName: made-server\nVersion: 1.0\n",
+    }
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"made_server-1.0/{name}")
+            member.size = len(content.encode())
+            tar.addfile(member, io.BytesIO(content.encode()))
+    index.files["made-server"] = {"made_server-1.0.tar.gz": made.getvalue()}
+    index.put("maker", "3.0", wheel("maker", "3.0", {"maker.py": "WORD = 'three'\n"}))
+    index.put("leaf", "1.0", wheel("leaf", "1.0", {"leaf.py": "WORD = 'leaf'\n"}))
+
+
+def built(place: Place, *scripts: str) -> Plan:
+    return pypi.resolve(Request("pypi", ("made-server",)), place.backend, place.fresh(), scripts=scripts)
+
+
+def test_source_distribution_is_built_for_whom_that_is_allowed(
+    tmp_path: Path, backend: str, index: Index, home: Path
+) -> None:
+    place = Place(tmp_path, backend)
+    put_source(index, home)
+    plan = built(place, "Made.Server")
+    source = index.files["made-server"]["made_server-1.0.tar.gz"]
+    assert plan.root.integrity == f"sha256:{hashlib.sha256(source).hexdigest()}" and plan.root.scripts
+    assert [package.name for package in plan.packages] == ["leaf", "made-server"]
+    assert [(each.name, each.version) for each in plan.build["made-server"]] == [("maker", "3.0")]
+    assert len(plan.everything) == 3
+    tree = place.fresh()
+    pypi.install(plan, backend, tree, scripts=["made-server"])
+    words, found = start(tree, name="made-server").stdout.split(" ", 1)
+    assert words == "leaf" and json.loads(found) == {
+        "maker": "three",
+        "network": "ConnectionRefusedError",
+        "host": "FileNotFoundError",
+        "token": "FileNotFoundError",
+    }
+    assert not list(tree.glob("maker*")) and not (tree / ".work").exists()
+    # Another maker, of the same name and version, is not the one that was pinned.
+    index.put("maker", "3.0", wheel("maker", "3.0", {"maker.py": "WORD = 'evil'\n"}))
+    with pytest.raises(PackageError, match=r"maker-3.0-py3-none-any.whl is not the file that was promised"):
+        pypi.install(plan, backend, place.fresh(), scripts=["made-server"])
+
+
+def test_source_distribution_is_built_for_nobody_else(place: Place, index: Index, home: Path) -> None:
+    put_source(index, home)
+    plan = built(place, "made-server")
+    for scripts in ((), ("leaf",)):
+        with pytest.raises(PackageError) as caught:
+            built(place, *scripts)
+        assert "made-server has source distributions only" in caught.value.message
+        assert "--allow-scripts=made-server" in caught.value.hint
+        with pytest.raises(PackageError, match="made-server: a source distribution"):
+            pypi.install(plan, BUBBLEWRAP, place.fresh(), scripts=scripts)
+    put_source(index, home, more="import sys")
+    with pytest.raises(PackageError, match=r"made_server-1.0.tar.gz is not the file that was promised"):
+        pypi.install(plan, BUBBLEWRAP, place.fresh(), scripts=["made-server"])
+
+
+@pytest.mark.parametrize(
+    ("more", "requires", "reason"),
+    [
+        ("raise SystemExit('no compiler')", '"maker"', "cannot be built: .*no compiler"),
+        ("os.rename(directory + '/' + name, directory + '/other-1.0-py3-none-any.whl')", '"maker"', "cannot be built"),
+        ("pass", '"maker @ https://x/y.whl"', "which no index has"),
+        ("pass", '"--index-url=http://x/"', "which no index has"),
+        ("pass", '"/etc/passwd"', "which no index has"),
+        ("pass", '"nowhere"', "there is no package nowhere"),
+        ("pass", "1", "cannot be read"),
+    ],
+)
+def test_build_that_goes_wrong_says_how(
+    place: Place, index: Index, home: Path, more: str, requires: str, reason: str
+) -> None:
+    put_source(index, home, more=more, requires=requires)
+    with pytest.raises(PackageError, match=reason):
+        built(place, "made-server")
+
+
+def test_what_a_build_leaves_for_a_wheel_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "x.whl").symlink_to("/etc/passwd")
+    os.mkfifo(tmp_path / "out" / "y.whl")
+    (tmp_path / "elsewhere").symlink_to(tmp_path)
+    for work, name in ((tmp_path, "x.whl"), (tmp_path, "y.whl"), (tmp_path, "z.whl"), (tmp_path / "elsewhere", "x")):
+        with pytest.raises(PackageError, match="as it was built"):
+            pypi_build._taken(work, name)
 
 
 @pytest.mark.parametrize("requirement", ["leaf @ http://127.0.0.1:{}/files/leaf/leaf-1.0.tar.gz", "leaf@file:///x"])
@@ -595,9 +720,9 @@ class TestSources:
 
     def test_public_index_counts_last(self) -> None:
         public, private = "https://public.example/simple", "https://private.example/s"
-        about = pypi._Outcome(index=public)
+        about = pypi_job.Outcome(index=public)
         found = pypi_sources.Sources((Source(f"{public}/"), Source(private), Source(""), Source("file:///w", "links")))
-        ordered = pypi._in_order(found, about)
+        ordered = pypi_job.in_order(found, about)
         assert [index.url for index in ordered.indexes][:2] == [private, "file:///w"]
 
 
