@@ -107,8 +107,7 @@ def resolve(request: Request, backend: str, work: Path, *, scripts: Sequence[str
     try:
         _npm(("install", "--package-lock-only", "--lockfile-version=3"), work, backend, found)
     except installer.JobError as error:
-        what = f"{' '.join(request.packages)} cannot be resolved"
-        raise _sent_away(error, what, found) or _explained(error, what) from None
+        raise _explained(error, f"{' '.join(request.packages)} cannot be resolved") from None
     lock = _read(work / "package-lock.json")
     packages = npmtree.check(npmtree.read(lock), found, platform)
     roots = {name: packages[f"node_modules/{name}"].version for name in wanted}

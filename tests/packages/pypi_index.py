@@ -51,7 +51,8 @@ class Index:
     """Serves what is in ``files`` (by project, then by file name), as PEP 691 if ``modern``, else as PEP 503.
 
     ``yanked`` are reasons by file name; ``login`` is the Authorization wanted; ``broken`` names projects whose page is
-    an error of the server; ``links`` are more anchors, and ``pages`` whole pages, by project. ``seen`` is every path
+    an error of the server; ``links`` are more anchors, and ``pages`` whole pages, by project. ``moved`` are redirects by
+    path; ``seen`` is every path
     asked for with its Authorization; ``asked`` is set when a file is, and no file is sent before ``hold`` is.
     """
 
@@ -64,6 +65,7 @@ class Index:
         self.broken: set[str] = set()
         self.links: dict[str, list[str]] = {}
         self.pages: dict[str, tuple[bytes, str]] = {}
+        self.moved: dict[str, str] = {}
         self.seen: list[tuple[str, str]] = []
         self.asked = threading.Event()
         self.hold = threading.Event()
@@ -134,6 +136,11 @@ class _Request(http.server.BaseHTTPRequestHandler):
         words = self.path.strip("/").split("/")
         if index.login and login != index.login:
             self._answer(401, b"", "text/plain")
+        elif self.path in index.moved:
+            self.send_response(302)
+            self.send_header("Location", index.moved[self.path])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
         elif words[0] == "files":
             index.asked.set()
             index.hold.wait(30)

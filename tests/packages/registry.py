@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.server
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import signal
 import socket
 import subprocess
 import tarfile
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -181,3 +183,65 @@ class Registry:
         except (OSError, RuntimeError):
             return False
         return True
+
+
+class Sending:
+    """A registry in front of another, which answers for everything but tarballs, and for those sends to a file store.
+
+    ``given`` is the Authorization that each of the two was given, ``spoiled`` has the store serve other bytes.
+    """
+
+    def __init__(self, behind: Registry) -> None:
+        self.given: dict[str, set[str]] = {"front": set(), "store": set()}
+        self.spoiled = False
+        self._servers = [
+            http.server.ThreadingHTTPServer(
+                ("127.0.0.1", 0), type("Bound", (_Sent,), {"sending": self, "behind": behind.url, "kind": kind})
+            )
+            for kind in self.given
+        ]
+        front, store = (server.server_address[1] for server in self._servers)
+        self.url, self.store = f"http://localhost:{front}/", f"http://127.0.0.1:{store}/"
+
+    def __enter__(self) -> Sending:
+        for server in self._servers:
+            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for server in self._servers:
+            server.shutdown()
+            server.server_close()
+
+
+class _Sent(http.server.BaseHTTPRequestHandler):
+    sending: Sending
+    behind: str
+    kind: str
+
+    def do_GET(self) -> None:
+        self.sending.given[self.kind].add(self.headers.get("Authorization", ""))
+        path = self.path.lstrip("/")
+        if self.kind == "front" and path.endswith(".tgz"):
+            self.send_response(302)
+            self.send_header("Location", f"{self.sending.store}{path}")
+            self.end_headers()
+            return
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(f"{self.behind}{path}", timeout=30) as answer:
+                status, data, said = 200, answer.read(), answer.headers["Content-Type"]
+        except urllib.error.HTTPError as error:
+            with error:
+                status, data, said = error.code, error.read(), "application/json"
+        data = data.replace(self.behind.encode(), self.sending.url.encode())
+        if self.kind == "store" and self.sending.spoiled:
+            data += b"spoiled"
+        self.send_response(status)
+        self.send_header("Content-Type", said)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *values: object) -> None:
+        pass

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 import trustme
 from conftest import must_have
-from packages.registry import Registry, pack, sha512
+from packages.registry import Registry, Sending, pack, sha512
 from wire import eventually
 
-from mcpbox import sessions
+from mcpbox import config, sessions
 from mcpbox.errors import PackageError
 from mcpbox.packages import installer, npm
 from mcpbox.packages.model import Plan, Request
@@ -400,6 +400,29 @@ def test_a_withdrawn_version(registry: Registry, installs: Installs, tmp_path: P
     assert runs(npm.entry(Request("npm", ("withdrawn@1.0.0",)), tree), tree, tmp_path) == "runs\n"
 
 
+def test_a_registry_that_keeps_its_files_elsewhere(
+    registry: Registry, installs: Installs, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address of the file store is the user's to allow, and its bytes are still the registry's word for them."""
+    registry.publish("far-files", "1.0.0")
+    with Sending(registry) as sending:
+        key = sending.url.removeprefix("http:")
+        (home / ".npmrc").write_text(f"registry={sending.url}\n{key}:_authToken=secret\nfetch-retries=0\n")
+        plan = installs.resolve("far-files")
+        assert plan.root.url.startswith(sending.url)
+        place = sending.store.removeprefix("http://").rstrip("/")
+        with pytest.raises(PackageError) as caught:
+            installs.install(plan)
+        assert f"a registry sends to {place} for it" in caught.value.message
+        assert f'{config.file()}: [packages] hosts = ["{place}"]' in caught.value.hint
+        with config.file().open("a") as file:
+            file.write(f'[packages]\nhosts = ["{place}"]\n')
+        assert (installs.install(plan) / "node_modules/far-files/index.js").is_file()
+        assert sending.given == {"front": {"Bearer secret"}, "store": {""}}, "what is the registry's stays there"
+        sending.spoiled = True
+        installs.fails(plan, "not the one that its hash stands for")
+
+
 def test_a_registry_that_is_down(registry: Registry, installs: Installs, tmp_path: Path) -> None:
     runner = {"manifest": {"bin": "index.js"}, "files": {"index.js": "#!/usr/bin/env node\nconsole.log('runs')"}}
     registry.publish("down", "1.0.0", **runner)
@@ -576,7 +599,7 @@ AT_PRIVATE = """
 import os, sys
 from pathlib import Path
 sys.path[:0] = os.environ["TESTS"].split(":")
-from packages.registry import Registry
+from packages.registry import Registry, Sending
 from mcpbox.packages import npm
 from mcpbox.packages.model import Request
 with Registry(Path("registry"), host="registry.corp.example") as registry:

@@ -23,6 +23,7 @@ from conftest import must_have
 from packages.pypi_index import Index, wheel
 from wire import eventually
 
+from mcpbox import config
 from mcpbox.errors import PackageError
 from mcpbox.packages import pypi, pypi_build, pypi_inside, pypi_job, pypi_sources, pypi_web
 from mcpbox.packages.model import Plan, Request
@@ -528,6 +529,27 @@ def test_what_there_is_not_is_explained(place: Place, index: Index, name: str, r
     put_server(index)
     index.put("elsewhere", "1.0", wheel("elsewhere", "1.0"), "cp27-cp27m-win_amd64")
     assert reason in place.refused(name)
+
+
+def test_index_that_keeps_its_files_elsewhere(place: Place, index: Index, other: Index) -> None:
+    """A public host it may name by itself; any other is the user's to allow, and its bytes are still judged."""
+    put_server(index)
+    store = other.url.removesuffix("/simple")
+    for name, files in index.files.items():
+        other.files[name] = dict(files)
+        for filename in files:
+            index.moved[f"/files/{name}/{filename}"] = f"{store}/files/{name}/{filename}"
+    said = place.refused("some-server")
+    host = store.removeprefix("http://")
+    assert f"an index leads to {store}, which the configuration does not name" in said
+    assert f'[packages] hosts = ["{host}"]' in said
+    with config.file().open("a") as file:
+        file.write(f'[packages]\nhosts = ["{host}"]\n')
+    plan = place.resolve("some-server")
+    assert start(place.install(plan)).returncode == 7
+    other.files["leaf"] = {name: data + b"x" for name, data in other.files["leaf"].items()}
+    with pytest.raises(PackageError, match="is not the file that was promised"):
+        place.install(plan)
 
 
 def test_index_down(place: Place, index: Index) -> None:
