@@ -9,9 +9,10 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
+import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
@@ -24,6 +25,8 @@ from mcpbox.packages.model import Ecosystem, Plan
 
 VERSION = 1
 HEADER = "What mcpbox runs. A version changes only by: mcpbox package update"
+#: After so many seconds a file that was never finished is nobody's.
+ABANDONED = 3600
 MEND = "restore the file, or remove the entry: its package is then pinned anew"
 
 
@@ -156,6 +159,11 @@ def forget_plans(keep: Iterable[str]) -> None:
     if _plans().is_dir():
         for path in _plans().glob("*.json"):
             if path.name not in kept:
+                path.unlink()
+    # What was being written when its process was killed.
+    for path in (*_plans().glob(".*.json.*"), *file().parent.glob(f".{file().name}.*")):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > ABANDONED:
                 path.unlink()
 
 

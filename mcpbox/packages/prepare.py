@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from mcpbox import sandbox
 from mcpbox.errors import PackageError
 from mcpbox.journal import Journal
-from mcpbox.packages import lock, spec, store, vet
+from mcpbox.packages import lock, spec, starts, store, vet
 from mcpbox.packages.locate import interpreter, load, starter
 from mcpbox.packages.lock import Entry, Previous, Tree
 from mcpbox.packages.model import Package, Plan, Request
@@ -140,10 +140,11 @@ def started(key: str) -> None:
 
 
 def collect() -> list[str]:
-    """Remove the trees that no entry names and nobody uses, and their plans; the trees removed."""
+    """Remove the trees that no entry names and nobody uses, with their plans and starts; the trees removed."""
     kept = lock.trees(lock.load())
     removed = store.gc(kept)
     lock.forget_plans(kept)
+    starts.prune(kept)
     return removed
 
 

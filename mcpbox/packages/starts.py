@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +18,11 @@ import msgspec
 
 from mcpbox import __version__, paths
 from mcpbox.command.model import Command
+
+#: As many commands are remembered at most. Some have another argument each time.
+MOST = 1024
+#: After so many seconds a file that was never finished is nobody's.
+ABANDONED = 3600
 
 Stamp = tuple[int, int, int, int, int, int, int]
 
@@ -72,6 +78,22 @@ def remember(
         temporary.replace(file)
 
 
+def prune(keep: Collection[str]) -> None:
+    """Forget the starts of other trees, and those that cannot be read."""
+    for file in (paths.state_dir() / "starts").glob("*"):
+        try:
+            if file.suffix == ".json":
+                wanted = Path(msgspec.json.decode(file.read_bytes(), type=Start).tree).name in keep
+            else:
+                wanted = time.time() - file.stat().st_mtime < ABANDONED
+        except FileNotFoundError:
+            continue
+        except (OSError, msgspec.DecodeError):
+            wanted = False
+        if not wanted:
+            file.unlink(missing_ok=True)
+
+
 def hold(tree: str) -> int:
     """Keep ``store.gc`` from removing the tree for as long as this process lives, or has the descriptor open.
 
@@ -84,7 +106,8 @@ def hold(tree: str) -> int:
 
 def _file(words: Sequence[str]) -> Path:
     # Any name will do: what is in the file says whose it is.
-    return paths.state_dir() / "starts" / f"{zlib.crc32(chr(0).join(words).encode(errors='replace')):08x}.json"
+    number = zlib.crc32(chr(0).join(words).encode(errors="replace")) % MOST
+    return paths.state_dir() / "starts" / f"{number:03x}.json"
 
 
 def _stamp(file: str) -> Stamp:

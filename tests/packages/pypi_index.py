@@ -51,9 +51,9 @@ class Index:
     """Serves what is in ``files`` (by project, then by file name), as PEP 691 if ``modern``, else as PEP 503.
 
     ``yanked`` are reasons by file name; ``login`` is the Authorization wanted; ``broken`` names projects whose page is
-    an error of the server; ``links`` are more anchors, and ``pages`` whole pages, by project. ``moved`` are redirects by
-    path; ``seen`` is every path
-    asked for with its Authorization; ``asked`` is set when a file is, and no file is sent before ``hold`` is.
+    an error of the server; ``links`` are more anchors, and ``pages`` whole pages, by project. ``moved`` are redirects
+    by path. ``seen`` is every path asked for with its Authorization; ``asked`` is set when a file is, and no file is
+    sent before ``hold`` is.
     """
 
     def __init__(self, *, modern: bool = True) -> None:

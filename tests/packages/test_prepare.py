@@ -406,6 +406,31 @@ def test_what_is_remembered_of_a_start_ends_with_any_change(wheels: Path) -> Non
         assert "error" in host.initialize()
 
 
+def test_what_nobody_needs_any_more_is_removed(wheels: Path) -> None:
+    from mcpbox import paths
+
+    publish(wheels, "1.0")
+    pin()
+    for word in ("one", "two"):
+        with wrapped("uvx", NAME, word) as host:
+            version_of(host)
+    remembered = paths.state_dir() / "starts"
+    assert len(os.listdir(remembered)) == 2
+    halves = [remembered / "3ff.123", lock.file().with_name(".mcpbox.lock.123")]
+    halves.append(lock.file().with_name("mcpbox.lock.d") / f".{'0' * 64}.json.123")
+    for half in halves:
+        half.write_text("half")
+    (remembered / "000.json").write_text("no start")
+    prepare.collect()
+    assert len(os.listdir(remembered)) == 3 and all(half.exists() for half in halves), "they may be being written"
+    for half in halves:
+        os.utime(half, (0, 0))
+    lock.remove(KEY)
+    prepare.collect()
+    assert os.listdir(remembered) == os.listdir(lock.file().with_name("mcpbox.lock.d")) == []
+    assert not any(half.exists() for half in halves)
+
+
 RESOLVE = f"""
 import os, sys
 from mcpbox import command
