@@ -251,7 +251,8 @@ def _escapes() -> re.Pattern[str]:
 
 @cache
 def _not_brackets() -> re.Pattern[bytes]:
-    return re.compile(rb'"(?:[^"\\]|\\.)*+"|[^\[\]{}"]++|"', re.DOTALL)
+    # Atomic, not possessive: Python before 3.11.5 goes wrong with possessive groups (cpython#106052).
+    return re.compile(rb'"[^"\\]*+(?>(?:\\.[^"\\]*+)*)"|[^\[\]{}"]++|"', re.DOTALL)
 
 
 @cache
