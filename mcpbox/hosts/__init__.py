@@ -1,0 +1,1 @@
+"""The MCP hosts that mcpbox knows, one row each. No I/O."""
