@@ -22,7 +22,7 @@ from mcpbox.spec import build_spec, server_name
 
 #: Seconds a host waits for the answer to its first request, where that is known; mcpbox answers in its place just
 #: before. The SDKs' default is 60 s.
-HOST_PATIENCE = {"opencode": 5, "codex": 10, "continue": 20, "claude-code": 30, "qwen": 30}
+HOST_PATIENCE = {"opencode": 5, "codex": 10, "continue": 20, "claude-code": 30, "qwen-code": 30}
 DEFAULT_PATIENCE = 60
 #: How much of that a package may take to be prepared: its server then has to start.
 PREPARATION = 0.6

@@ -22,8 +22,10 @@ class Shape(Struct, frozen=True):
     format: Format
     #: Key path of the table or list of servers, ``*`` for every key; () is the whole file.
     servers: tuple[str, ...]
+    #: Further key paths of the same file under which there may be servers.
+    also: tuple[tuple[str, ...], ...] = ()
     form: Form = "string"
-    #: The servers are a list whose items carry ``name``.
+    #: The host wants a list whose items carry ``name``.
     listed: bool = False
     command: str = "command"
     args: str = "args"
