@@ -68,7 +68,7 @@ class Flow:
         comma = self._comma(index)
         if index == 0:
             return _merged([Edit(start, end, ""), self._comma_and_space(0)])
-        member = Edit(self._space_before(index), end, "")
+        member = Edit(self._space_before(index, comma), end, "")
         if comma is not None:
             return _merged([member, Edit(comma, comma + 1, "")])
         before = self._comma(index - 1)
@@ -80,10 +80,11 @@ class Flow:
         bracket."""
         edits = []
         for index, (start, end) in enumerate(self.spans):
-            edits.append(Edit(start if index else self._space_before(0), end, ""))
+            comma = self._comma(index)
+            edits.append(Edit(start if index else self._space_before(0, comma), end, ""))
             if index + 1 < len(self.spans):
                 edits.append(self._comma_and_space(index))
-            elif (comma := self._comma(index)) is not None:
+            elif comma is not None:
                 edits.append(Edit(comma, comma + 1, ""))
         return _merged(edits)
 
@@ -100,9 +101,16 @@ class Flow:
             at = found.end()
         return Edit(comma, at, "")
 
-    def _space_before(self, index: int) -> int:
-        """Where the white space right before a member begins."""
-        return self._skip(self._behind(index))[1]
+    def _space_before(self, index: int, comma: int | None) -> int:
+        """Where the white space right before a member begins that can go with it."""
+        start, end = self.spans[index]
+        behind = self._behind(index)
+        at = self._skip(behind)[1]
+        # A comment up to the line's end needs that end, unless another one follows.
+        follows = comma + 1 if comma == end else end
+        if at == behind or self.text.endswith("*/", behind, at) or self.text[follows] in "\r\n":
+            return at
+        return start
 
     def _behind(self, index: int) -> int:
         """The place behind the comma or the bracket before a member."""

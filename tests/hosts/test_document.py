@@ -49,7 +49,8 @@ def test_a_document_is_read_as_it_is_meant(format: Format, data: st.DataObject) 
     document = parse(text, format)
     assert document.get(()) == meant
     for path in paths(meant, object):
-        assert document.get(path) == document.get(path[:-1])[path[-1]] if path else True
+        if path:
+            assert document.get(path) == document.get(path[:-1])[path[-1]]
     for path in paths(meant, dict):
         assert set(document.members(path)) == set(document.get(path))
 
@@ -85,7 +86,8 @@ def test_what_is_inserted_can_be_removed(format: Format, data: st.DataObject) ->
     new, after = outcome(text, document.insert(path, key, value, after=behind), format)
     assert after.get(()) == changed(meant, path, {**table, key: value})
     members = after.members(path)
-    assert members.index(key) == (len(members) - 1 if behind is None else members.index(behind) + 1) or repeated(document)
+    if behind is None:
+        assert members[-1] == key
     assert apply(new, after.remove((*path, key))) == text
 
 
@@ -124,8 +126,3 @@ def test_what_is_removed_takes_nothing_else_with_it(format: Format, data: st.Dat
     kept = document.get(path[:-1])
     del kept[path[-1]]
     assert after.get(()) == changed(meant, path[:-1], kept)
-
-
-def repeated(document: Document) -> bool:
-    text = str(document.text)
-    return bool(text)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from random import Random
 from typing import Any
 
 from hypothesis import strategies as st
 
-Draw = Callable[[st.SearchStrategy[Any]], Any]
-
 #: A table's members with those that stand twice; lists are lists, scalars themselves.
 Pairs = list[tuple[str, Any]]
 
-texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
-    ["npx", "-y", "@scope/name@1.2.3", "--flag=a b", "#no", "// no", "/* no */", "a: b", "- a", "[x]", "yes", "1", "", "é\n", "${V}"]
+WORDS = (
+    *("npx", "-y", "@scope/name@1.2.3", "--flag=a b", "#no", " # no", "// no", "/* no */", "a: b", "- a", "[x]", "{"),
+    *("yes", "null", "~", "1", "", " ", "\t", "é\n", "\r\n", "${V}", "it's", '"q"', "\\", "\0\x1f\x7f", "\u2028", "\U0001f600"),
 )
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(WORDS)
 values = st.recursive(
     texts | st.integers(-(10**6), 10**6) | st.booleans(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
@@ -38,65 +38,71 @@ class Table:
 class JsonWriter:
     """JSON in the ways people and programs write it."""
 
-    def __init__(self, draw: Draw, format: str) -> None:
-        self.draw = draw
+    def __init__(self, seed: int, format: str) -> None:
+        # Hypothesis draws the seed alone: thousands of draws for one document would take most of the tests' time.
+        self.random = Random(seed)
         self.format = format
-        self.end = draw(st.sampled_from(["\n", "\r\n"]))
-        self.loose = draw(st.booleans())
-        self.trailing = draw(st.booleans())
-        self.unit = draw(st.sampled_from(["  ", "\t", "    "]))
+        self.end = self.one("\n", "\r\n")
+        self.loose = self.one(True, False)
+        self.trailing = self.one(True, False)
+        self.unit = self.one("  ", "\t", "    ")
+
+    def one(self, *options: Any) -> Any:
+        return self.random.choice(options)
 
     def document(self) -> tuple[str, Any]:
         text, value = self.container(0, table=True)
-        bom = self.draw(st.sampled_from(["", "\ufeff"]))
-        return bom + self.space() + text + self.draw(st.sampled_from(["", self.end])), plain(value)
+        return self.one("", "\ufeff") + self.space() + text + self.one("", self.end), plain(value)
 
     def space(self) -> str:
         if not self.loose:
             return ""
-        pieces = ["", "", "", " ", "\t", self.end, "/* c, ] */", f"// c {{ ' \" {self.end}", f"/*{self.end}*/"]
-        return "".join(self.draw(st.lists(st.sampled_from(pieces), max_size=2)))
+        pieces = ("", "", "", " ", "\t", self.end, "/* c, ] */", f"// c {{ ' \" {self.end}", f"/*{self.end}*/")
+        return str(self.one(*pieces) + self.one(*pieces))
 
     def string(self, value: str) -> str:
-        written = json.dumps(value, ensure_ascii=self.draw(st.booleans()))
-        if self.format == "json5" and self.draw(st.booleans()):
+        written = json.dumps(value, ensure_ascii=self.one(True, False))
+        if self.format == "json5" and self.one(True, False):
             return "'" + written[1:-1].replace('\\"', '"').replace("'", "\\'") + "'"
         return written
 
     def key(self, key: str) -> str:
-        if self.format == "json5" and key.isascii() and key.isidentifier() and self.draw(st.booleans()):
+        if self.format == "json5" and key.isascii() and key.isidentifier() and self.one(True, False):
             return key
         return self.string(key)
 
     def scalar(self) -> tuple[str, Any]:
-        value = self.draw(texts | st.integers(-(10**6), 10**6) | st.sampled_from([True, False, None, 1.5, 1e300, -0.25]))
+        value = self.one(*WORDS, *WORDS, 0, 17, -5, 10**20, True, False, None, 1.5, 1e300, -0.25)
         if isinstance(value, str):
             return self.string(value), value
         if self.format == "json5" and type(value) is int and value >= 0:
-            return self.draw(st.sampled_from([hex(value), f"+{value}", str(value)])), value
+            return self.one(hex(value), f"+{value}", str(value)), value
         return json.dumps(value), value
 
     def container(self, depth: int, *, table: bool) -> tuple[str, Any]:
-        lines = self.draw(st.booleans())
+        lines = self.one(True, False)
         inner, outer = self.end + self.unit * (depth + 1), self.end + self.unit * depth
-        members, meant = [], []
-        for _ in range(self.draw(st.integers(0, 4 if depth < 2 else 2))):
-            kind = self.draw(st.sampled_from(["scalar", "scalar", "list", "table"])) if depth < 3 else "scalar"
+        members: list[str] = []
+        meant: list[Any] = []
+        for _ in range(self.random.randint(0, 4 if depth < 2 else 2)):
+            kind = self.one("scalar", "scalar", "list", "table") if depth < 3 else "scalar"
             text, value = self.scalar() if kind == "scalar" else self.container(depth + 1, table=kind == "table")
             if table:
-                key = self.draw(texts | st.sampled_from(["args", "env", "command"]))
+                key = self.one(*WORDS, "args", "env", "command")
                 meant.append((key, value))
                 text = f"{self.key(key)}{self.space()}:{self.space() or ' '}{text}"
             else:
                 meant.append(value)
             members.append((inner if lines else self.space()) + self.space() + text + self.space())
-        body = (self.draw(st.sampled_from([",", ", "])) if not lines else ",").join(members)
-        if members and self.trailing and self.draw(st.booleans()):
-            body += "," + self.space()
-        body += (outer if lines and members else self.space()) if members else self.draw(st.sampled_from(["", " ", outer]))
+        body = self.one(",", ", ").join(members)
+        if members and self.trailing:
+            body += self.one("", ",") + self.space()
+        if members:
+            body += outer if lines else self.space()
+        else:
+            body = self.one("", " ", outer, self.space())
         return ("{" + body + "}", Table(meant)) if table else ("[" + body + "]", meant)
 
 
-@st.composite
-def json_documents(draw: Draw, format: str) -> tuple[str, Any]:
-    return JsonWriter(draw, format).document()
+def json_documents(format: str) -> st.SearchStrategy[tuple[str, Any]]:
+    return st.integers(0, 1 << 32).map(lambda seed: JsonWriter(seed, format).document())
