@@ -48,11 +48,10 @@ HOSTS: tuple[Host, ...] = (
         "claude-desktop",
         "Claude Desktop",
         (
-            Place(("macos", "linux"), "{APP}/Claude/claude_desktop_config.json", PLAIN),
             Place(
                 WINDOWS, "{LOCALAPPDATA}/Packages/Claude_*/LocalCache/Roaming/Claude/claude_desktop_config.json", PLAIN
             ),
-            Place(WINDOWS, "{APP}/Claude/claude_desktop_config.json", PLAIN),
+            Place(ALL, "{APP}/Claude/claude_desktop_config.json", PLAIN),
         ),
         # Claude Code is a "claude" too, and on Windows a claude.exe.
         processes=("Claude", "*/WindowsApps/Claude_*", "*/AnthropicClaude/*", "*/claude-desktop/*", "claude-desktop"),
@@ -401,7 +400,15 @@ HOSTS: tuple[Host, ...] = (
             Place(ALL, "{ROOT}/config/mcporter.json", GEMINI, "project"),
         ),
     ),
-    Host("openclaw", "OpenClaw", (Place(ALL, "{OPENCLAW_CONFIG_PATH}", OPENCLAW),), note="run: openclaw mcp reload"),
+    Host(
+        "openclaw",
+        "OpenClaw",
+        (
+            Place(ALL, "{OPENCLAW_CONFIG_PATH}", OPENCLAW),
+            Place(ALL, "~/.openclaw/openclaw.json", OPENCLAW),
+        ),
+        note="run: openclaw mcp reload",
+    ),
     Host("hermes", "Hermes Agent", (Place(ALL, "{HERMES_HOME}/config.yaml", HERMES),)),
     Host(
         "librechat",
@@ -427,7 +434,7 @@ def by_id(id: str) -> Host:
     import difflib
 
     ids = [host.id for host in HOSTS]
-    near = difflib.get_close_matches(id, ids, n=3, cutoff=0.5) or [known for known in ids if id and id in known]
+    near = [known for known in ids if id and id in known] or difflib.get_close_matches(id.lower(), ids, n=2, cutoff=0.7)
     raise UsageError(
-        f"there is no host {id!r}", f"did you mean {' or '.join(near)}?" if near else f"one of {', '.join(ids)}"
+        f"there is no host {id!r}", f"did you mean {' or '.join(near)}?" if near else f"it is one of {', '.join(ids)}"
     )

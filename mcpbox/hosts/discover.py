@@ -39,7 +39,7 @@ BASES: Mapping[str, tuple[str, ...] | Mapping[System, tuple[str, ...]]] = {
     "CODEX_HOME": ("$CODEX_HOME", "~/.codex"),
     "COPILOT_HOME": ("$COPILOT_HOME", "$XDG_CONFIG_HOME/.copilot", "~/.copilot"),
     "HERMES_HOME": ("$HERMES_HOME", "~/.hermes"),
-    "OPENCLAW_CONFIG_PATH": ("$OPENCLAW_CONFIG_PATH", "~/.openclaw/openclaw.json"),
+    "OPENCLAW_CONFIG_PATH": ("$OPENCLAW_CONFIG_PATH",),
     "OPENCODE_CONFIG": ("$OPENCODE_CONFIG",),
     "OPENCODE_CONFIG_DIR": ("$OPENCODE_CONFIG_DIR", "$XDG_CONFIG_HOME/opencode", "~/.config/opencode"),
     "VSCODE_PORTABLE": ("$VSCODE_PORTABLE",),
@@ -126,8 +126,7 @@ def at(
 
     Its host is ``OTHER`` where its name does not say whose it is. Raises UsageError, naming the file and the shapes.
     """
-    hosts = list(hosts)
-    text = _read(Path(path))
+    hosts, text, whole = list(hosts), _read(Path(path)), str(Path(path).absolute())
     same = [
         found
         for found in find(hosts, home=home, root=root, environ=environ, system=system)
@@ -135,10 +134,10 @@ def at(
     ]
     rows = [(host, place, _likeness(place.path, Path(path))) for host in hosts for place in host.places]
     best = max(likeness for *_, likeness in rows)
-    named = [Found(host, place, path, system) for host, place, likeness in rows if likeness == best > (0, False)]
+    named = [Found(host, place, whole, system) for host, place, likeness in rows if likeness == best > (0, False)]
     formats = FORMATS.get(Path(path).suffix, ("json", "jsonc", "json5", "yaml", "toml"))
     shapes = dict.fromkeys(place.shape for _, place, _ in rows if place.shape.format in formats)
-    written = [Found(OTHER, Place((system,), path, shape), path, system) for shape in shapes]
+    written = [Found(OTHER, Place((system,), whole, shape), whole, system) for shape in shapes]
     documents: dict[Format, Document | DocumentError] = {}
     for candidates in (same, named, written):
         if chosen := _fitting(candidates, text, documents):
@@ -148,7 +147,8 @@ def at(
             raise UsageError(
                 f"{path}:{broken[0].line}:{broken[0].column}: {broken[0].message}", "mend the file and try again"
             )
-    if len({found.place.shape for found in same or named}) == 1:
+    if same or len({found.place.shape for found in named}) == 1:
+        # Known by its place or its name, and without servers as yet.
         return (same or named)[0]
     keys = dict.fromkeys(".".join(shape.servers) for shape in shapes)
     raise UsageError(
