@@ -14,15 +14,18 @@ Frozen = tuple[str, Any]
 
 class Node:
     """One value. ``keys`` has key, start and end of each of a table's members, ``children`` their values in the same
-    order, or a list's items. ``start`` and ``end`` are offsets of the value's text."""
+    order, or a list's items. ``start`` and ``end`` are offsets of the value's text; ``form`` is the format's own word
+    for how the value is written, ``body`` where the members of a container may begin."""
 
-    __slots__ = ("children", "end", "keys", "kind", "start", "value")
+    __slots__ = ("body", "children", "end", "form", "keys", "kind", "start", "value")
 
     def __init__(self, kind: Literal["scalar", "list", "table"], start: int, end: int = 0, value: Any = None) -> None:
         self.kind = kind
         self.start = start
         self.end = end
         self.value = value
+        self.form = ""
+        self.body = start
         self.keys: list[tuple[str, int, int]] = []
         self.children: list[Node] = []
 
@@ -78,11 +81,19 @@ class Tree:
         """What ``text`` in the place of ``node`` reads as."""
         raise NotImplementedError
 
-    def node(self, path: Sequence[Key]) -> Node:
-        node = self.root
+    def comparable(self, value: Frozen) -> Frozen:
+        """Without what the format does not say."""
+        return value
+
+    def chain(self, path: Sequence[Key]) -> list[Node]:
+        """The nodes from the root to the path's; raises KeyError."""
+        nodes = [self.root]
         for key in path:
-            node = node.children[node.index(key)]
-        return node
+            nodes.append(nodes[-1].children[nodes[-1].index(key)])
+        return nodes
+
+    def node(self, path: Sequence[Key]) -> Node:
+        return self.chain(path)[-1]
 
     def get(self, path: Sequence[Key]) -> Any:
         return self._plain(self.node(path))
@@ -98,30 +109,30 @@ class Tree:
         return node.start, node.end
 
     def replace(self, path: Sequence[Key], value: Value) -> list[Edit]:
-        node, expected = self.node(path), freeze(value)
-        edits = [Edit(node.start, node.end, self.write(value, node))]
-        if not path:
-            return self.checked(node, edits, expected)
-        parent = self.node(path[:-1])
-        return self.checked(parent, edits, self._with(parent, parent.index(path[-1]), [expected]))
+        chain = self.chain(path)
+        node = chain[-1]
+        return self.checked(chain, [Edit(node.start, node.end, self.write(value, node))], freeze(value))
 
     def prepend(self, path: Sequence[Key], values: Sequence[str]) -> list[Edit]:
-        node = self._list(path)
+        chain = self._list(path)
+        node = chain[-1]
         if not values:
             return []
         edits = self.layout(node).prepend([self.item(value, node) for value in values])
-        return self.checked(node, edits, ("list", [*map(freeze, values), *self.frozen(node)[1]]))
+        return self.checked(chain, edits, ("list", [*map(freeze, values), *self.frozen(node)[1]]))
 
     def withdraw(self, path: Sequence[Key], count: int) -> list[Edit]:
-        node = self._list(path)
+        chain = self._list(path)
+        node = chain[-1]
         if not 0 <= count <= len(node.children):
             raise self.error(node, f"the list has {len(node.children)} items, fewer than the {count} to take out")
         if count == 0:
             return []
-        return self.checked(node, self.layout(node).withdraw(count), ("list", self.frozen(node)[1][count:]))
+        return self.checked(chain, self.layout(node).withdraw(count), ("list", self.frozen(node)[1][count:]))
 
     def insert(self, path: Sequence[Key], key: str, value: Value, *, after: str | None = None) -> list[Edit]:
-        node = self.node(path)
+        chain = self.chain(path)
+        node = chain[-1]
         if node.kind != "table":
             raise self.error(node, "not a table")
         if any(key == other for other, _, _ in node.keys):
@@ -129,51 +140,56 @@ class Tree:
         index = len(node.keys) - 1 if after is None else node.index(after)
         edits = self.layout(node).insert(index, self.member(key, value, node, index))
         expected = self.frozen(node)[1]
-        return self.checked(node, edits, ("table", [*expected[: index + 1], (key, freeze(value)), *expected[index + 1 :]]))
+        return self.checked(chain, edits, ("table", [*expected[: index + 1], (key, freeze(value)), *expected[index + 1 :]]))
 
     def remove(self, path: Sequence[Key]) -> list[Edit]:
         if not path:
             raise self.error(self.root, "the whole document cannot be removed")
-        node = self.node(path[:-1])
+        chain = self.chain(path[:-1])
+        node = chain[-1]
         index = node.index(path[-1])
         if sum(key == path[-1] for key, _, _ in node.keys) > 1:
             raise self.error(node, f'"{path[-1]}" stands there twice')
-        return self.checked(node, self.layout(node).remove(index), self._with(node, index, []))
+        kind, members = self.frozen(node)
+        return self.checked(chain, self.layout(node).remove(index), (kind, [*members[:index], *members[index + 1 :]]))
 
     def error(self, node: Node, message: str) -> DocumentError:
         return error_at(self.text, node.start, message)
 
-    def frozen(self, node: Node) -> Frozen:
+    def frozen(self, node: Node, other: Node | None = None, instead: Frozen = ("", None)) -> Frozen:
+        """The value of ``node``, in it ``instead`` in the place of ``other``."""
+        if node is other:
+            return instead
         if node.kind == "scalar":
             return _scalar(self.scalar(node))
-        values = [self.frozen(child) for child in node.children]
+        values = [self.frozen(child, other, instead) for child in node.children]
         if node.kind == "list":
             return "list", values
         return "table", [(key, value) for (key, _, _), value in zip(node.keys, values, strict=True)]
 
-    def checked(self, node: Node, edits: list[Edit], expected: Frozen) -> list[Edit]:
-        """The edits, if with them ``node`` reads as expected. Nothing outside of it is touched by them."""
-        if any(edit.start < node.start or edit.end > node.end for edit in edits):
-            raise self.error(node, "the change would reach outside the value")
-        inside = [Edit(edit.start - node.start, edit.end - node.start, edit.text) for edit in edits]
+    def checked(self, chain: list[Node], edits: list[Edit], expected: Frozen) -> list[Edit]:
+        """The edits, if with them the last node of the chain reads as expected and nothing outside it is touched."""
+        node = chain[-1]
+        return self.compared(node, node.start, node.end, edits, expected)
+
+    def compared(self, node: Node, start: int, end: int, edits: list[Edit], expected: Frozen) -> list[Edit]:
+        """The edits, if the text from ``start`` to ``end``, which they must not leave, then reads as expected."""
+        if any(edit.start < start or edit.end > end for edit in edits):
+            raise self.error(node, "cannot be changed here: the change would reach further")
+        inside = [Edit(edit.start - start, edit.end - start, edit.text) for edit in edits]
         try:
-            found = self.reread(node, apply(self.text[node.start : node.end], inside))
+            found = self.reread(node, apply(self.text[start:end], inside))
         except DocumentError as error:
             raise self.error(node, f"cannot be changed here: it would no longer be read ({error.message})") from None
-        if found != expected:
+        if self.comparable(found) != self.comparable(expected):
             raise self.error(node, "cannot be changed here: it would be read as something else")
         return edits
 
-    def _list(self, path: Sequence[Key]) -> Node:
-        node = self.node(path)
-        if node.kind != "list":
-            raise self.error(node, "not a list")
-        return node
-
-    def _with(self, node: Node, index: int, values: list[Frozen]) -> Frozen:
-        kind, members = self.frozen(node)
-        changed = [(node.keys[index][0], value) for value in values] if kind == "table" else values
-        return kind, [*members[:index], *changed, *members[index + 1 :]]
+    def _list(self, path: Sequence[Key]) -> list[Node]:
+        chain = self.chain(path)
+        if chain[-1].kind != "list":
+            raise self.error(chain[-1], "not a list")
+        return chain
 
     def _plain(self, node: Node) -> Any:
         if node.kind == "scalar":

@@ -104,5 +104,109 @@ class JsonWriter:
         return ("{" + body + "}", Table(meant)) if table else ("[" + body + "]", meant)
 
 
+class TomlWriter:
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.end = self.one("\n", "\r\n")
+        self.unit = self.one("", "  ", "\t")
+
+    def one(self, *options: Any) -> Any:
+        return self.random.choice(options)
+
+    def document(self) -> tuple[str, Any]:
+        meant: dict[str, Any] = {}
+        lines = [*self.gap(), *self.pairs(meant, "")]
+        servers: dict[str, Any] = {}
+        for name in self.random.sample(("npx", "a b", "-y", "é"), self.random.randint(0, 3)):
+            servers[name] = self.section(lines, f"mcp_servers.{self.key(name)}", self.unit)
+            if self.one(True, False):
+                env = self.section(lines, f"mcp_servers.{self.key(name)} . env", self.unit)
+                # A key of a pair may have made the table already.
+                if "env" in servers[name]:
+                    return self.document()
+                servers[name]["env"] = env
+        if servers:
+            meant["mcp_servers"] = servers
+        listed = [self.section(lines, "listed", "", "[[", "]]") for _ in range(self.random.randint(0, 2))]
+        if listed:
+            meant["listed"] = listed
+        if self.one(True, False):
+            meant["z"] = self.section(lines, "z", "")
+        text = "".join(lines)
+        return self.one("", "\ufeff") + (text if self.one(True, False) else text.removesuffix(self.end)), meant
+
+    def section(self, lines: list[str], name: str, indent: str, before: str = "[", behind: str = "]") -> dict[str, Any]:
+        meant: dict[str, Any] = {}
+        lines += [*self.gap(), f"{indent}{before}{name}{behind}{self.rest()}", *self.pairs(meant, indent)]
+        return meant
+
+    def gap(self) -> list[str]:
+        return [self.one("", self.end, f"# [c] = ' \"{self.end}", f"  {self.end}")]
+
+    def rest(self) -> str:
+        return str(self.one("", "", "  ", " # c = [", "# c  ")) + self.end
+
+    def pairs(self, meant: dict[str, Any], indent: str) -> list[str]:
+        lines = []
+        for key in self.random.sample(("command", "args", "env", *WORDS), self.random.randint(0, 4)):
+            text, value = self.value(0)
+            equals = self.one("=", " = ", "  =\t")
+            if self.one(True, False, False):
+                name = self.one("x", "a b")
+                # Two dotted keys that make one table, with another pair between them.
+                lines.append(f"{indent}{self.key(key)}.{self.key(name)}{equals}{text}{self.rest()}")
+                meant[key] = {name: value}
+                if self.one(True, False):
+                    lines += self.gap()
+                    lines.append(f"{indent}{self.key(key)} . second = 2{self.rest()}")
+                    meant[key]["second"] = 2
+            else:
+                lines.append(f"{indent}{self.key(key)}{equals}{text}{self.rest()}")
+                meant[key] = value
+            lines += self.gap()
+        return lines
+
+    def key(self, key: str) -> str:
+        if key.isascii() and key.replace("-", "").isalnum() and self.one(True, False):
+            return key
+        return self.string(key, lines=False)
+
+    def string(self, value: str, *, lines: bool = True) -> str:
+        basic = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
+        ways = [basic, basic]
+        if value.isprintable() and "'" not in value:
+            ways.append(f"'{value}'")
+            if lines:
+                ways.append(f"'''{value}'''")
+        if lines:
+            ways.append('""' + basic + '""')
+            ways.append(f'"""{self.end}' + basic[1:-1].replace("\\n", self.one("\\n", "\n")) + '"""')
+        return str(self.one(*ways))
+
+    def value(self, depth: int, *, lines: bool = True) -> tuple[str, Any]:
+        kind = self.one("scalar", "scalar", "list", "table") if depth < 3 else "scalar"
+        if kind == "scalar":
+            value = self.one(*WORDS, *WORDS, 0, 17, -5, 10**15, True, False, 1.5)
+            if isinstance(value, str):
+                return self.string(value, lines=lines), value
+            return (self.one(hex(value), str(value)) if type(value) is int and value > 0 else json.dumps(value)), value
+        if kind == "table":
+            names = self.random.sample(WORDS, self.random.randint(0, 3))
+            meant = {name: self.value(depth + 1, lines=False) for name in names}
+            body = self.one(", ", ",").join(f"{self.key(name)} = {text}" for name, (text, _) in meant.items())
+            around = self.one("", " ")
+            return "{" + around + body + around + "}", {name: value for name, (_, value) in meant.items()}
+        items = [self.value(depth + 1, lines=lines) for _ in range(self.random.randint(0, 3))]
+        space = self.one("", " ", self.end, f" # c ]{self.end}  ", f"{self.end}\t") if lines else self.one("", " ")
+        body = space + self.one(",", f",{space}", f"{space} ,").join(text for text, _ in items) + space
+        if items and lines:
+            body += self.one("", ",", f",{space}")
+        return f"[{body}]", [value for _, value in items]
+
+
+def toml_documents() -> st.SearchStrategy[tuple[str, Any]]:
+    return st.integers(0, 1 << 32).map(lambda seed: TomlWriter(seed).document())
+
+
 def json_documents(format: str) -> st.SearchStrategy[tuple[str, Any]]:
     return st.integers(0, 1 << 32).map(lambda seed: JsonWriter(seed, format).document())
