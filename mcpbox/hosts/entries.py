@@ -82,7 +82,7 @@ def _entry(document: Document, name: str, path: tuple[Key, ...], raw: Any, shape
         env={str(key): value for key, value in env.items() if isinstance(value, str)},
         raw=raw,
         form=form,
-        variables=tuple(dict.fromkeys([*variables, *_passed(raw.get(shape.passed) or ())])),
+        variables=tuple(dict.fromkeys([*variables, *_passed(raw, path, shape)])),
     )
 
 
@@ -104,10 +104,14 @@ def _word(document: Document, path: tuple[Key, ...], value: Any) -> tuple[str]:
     return (document.text[start:end],)
 
 
-def _passed(names: Any) -> Iterator[str]:
+def _passed(raw: Mapping[str, Any], path: tuple[Key, ...], shape: Shape) -> list[str]:
     """The variables of a list of names, or of tables with a ``name`` as Codex has them."""
-    for name in names:
-        yield str(name["name"] if isinstance(name, Mapping) else name)
+    listed = (raw.get(shape.passed) or []) if shape.passed else []
+    items = listed if isinstance(listed, list) else [None]
+    names: list[Any] = [item.get("name") if isinstance(item, Mapping) else item for item in items]
+    if not all(isinstance(name, str) for name in names):
+        raise _wrong((*path, shape.passed), "a list of variables")
+    return names
 
 
 def _wrong(path: tuple[Key, ...], wanted: str) -> UsageError:

@@ -124,6 +124,12 @@ def test_of_a_name_that_stands_twice_the_last_counts() -> None:
         ('{"mcpServers": {"x": {"command": [{}]}}}', PLAIN, "mcpServers.x.command.0 is not a string"),
         ('{"mcpServers": {"x": {"args": {}}}}', PLAIN, "mcpServers.x.args is not a string"),
         ('{"mcpServers": {"x": {"env": "A=1"}}}', PLAIN, "mcpServers.x.env is not a table of variables"),
+        ("extensions: {x: {env_keys: A}}", GOOSE, "extensions.x.env_keys is not a list of variables"),
+        (
+            "[mcp_servers.x]\nenv_vars = [{source = 'local'}]",
+            CODEX,
+            "mcp_servers.x.env_vars is not a list of variables",
+        ),
         ('{"mcpServers": {"x": {"command": {"path": [{}]}}}}', PLAIN, "mcpServers.x.command.path.0 is not a string"),
     ],
 )
@@ -161,7 +167,7 @@ VALUES = st.recursive(SCALARS, lambda some: st.lists(some, max_size=3) | st.dict
 
 @given(VALUES)
 def test_whatever_stands_there_is_read_or_refused(value: Any) -> None:
-    for shape in (PLAIN, FLAT, VSCODE_SETTINGS):
+    for shape in (PLAIN, FLAT, VSCODE_SETTINGS, Shape("json", ("x",), passed="args")):
         text = json.dumps({shape.servers[0]: value})
         try:
             for entry in read(text, shape):
