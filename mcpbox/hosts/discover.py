@@ -217,7 +217,7 @@ def _read(path: Path) -> str:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise UsageError(f"{path} is not a file", "name the file in which a host keeps its servers")
-        return path.read_bytes().decode("utf-8-sig")
+        return path.read_bytes().decode()
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", "name a file that this user can read") from error
     except UnicodeDecodeError as error:

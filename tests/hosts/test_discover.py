@@ -163,6 +163,12 @@ def test_the_usual_place_is_looked_at_beside_the_one_that_a_variable_names(tmp_p
     assert look(tmp_path, environ={"CODEX_HOME": str(tmp_path / ".codex")}) == [("codex", ".codex/config.toml")]
 
 
+def test_an_empty_variable_names_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "config.toml", "")
+    monkeypatch.chdir(tmp_path)
+    assert look(tmp_path / "home", environ={"CODEX_HOME": ""}) == []
+
+
 def test_a_variable_of_another_system_moves_nothing(tmp_path: Path) -> None:
     put(tmp_path / "xdg/Code/User/mcp.json")
     assert look(tmp_path, "macos", environ={"XDG_CONFIG_HOME": str(tmp_path / "xdg")}) == []
@@ -176,6 +182,14 @@ def test_a_file_of_a_project_that_several_hosts_read_is_listed_once_for_each_of_
         ("visual-studio", "../.mcp.json"),
     ]
     assert look(tmp_path, "linux", None) == []
+
+
+def test_the_first_of_the_hosts_that_read_the_same_servers_has_the_file(tmp_path: Path) -> None:
+    put(tmp_path / "shared.json")
+    hosts = [Host(id, id, (Place(ALL, "~/shared.json", shape),)) for id, shape in (("a", PLAIN), ("b", EXPANDED))]
+    for order in (hosts, hosts[::-1]):
+        found = find(order, home=tmp_path, root=None, environ={}, system="linux")
+        assert [row.host.id for row in found] == [order[0].id]
 
 
 def test_links_are_kept_as_the_host_spells_them(tmp_path: Path) -> None:
