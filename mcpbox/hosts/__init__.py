@@ -13,6 +13,7 @@ from mcpbox.hosts.shapes import (
     AMP,
     CLAUDE_CODE,
     CODEX,
+    CODEX_PLUGIN,
     CONTINUE,
     CONTINUE_JSON,
     CRUSH,
@@ -125,7 +126,7 @@ HOSTS: tuple[Host, ...] = (
         "GitHub Copilot CLI",
         (
             Place(ALL, "{COPILOT_HOME}/mcp-config.json", PLAIN),
-            Place(ALL, "{CONFIG}/mcp-config.json", PLAIN),
+            Place(ALL, "{ROOT}/.github/mcp.json", PLAIN, "project"),
         ),
     ),
     Host(
@@ -242,7 +243,7 @@ HOSTS: tuple[Host, ...] = (
         (
             Place(ALL, "{CODEX_HOME}/config.toml", CODEX),
             Place(ALL, "{CODEX_HOME}/*.config.toml", CODEX),
-            Place(ALL, "{CODEX_HOME}/plugins/cache/*/*/*/.mcp.json", FLAT),
+            Place(ALL, "{CODEX_HOME}/plugins/cache/*/*/*/.mcp.json", CODEX_PLUGIN),
             Place(ALL, "{ROOT}/.codex/config.toml", CODEX, "project"),
             Place(UNIX, "/etc/codex/config.toml", CODEX, "managed"),
             Place(WINDOWS, "{PROGRAMDATA}/OpenAI/Codex/config.toml", CODEX, "managed"),
@@ -342,10 +343,12 @@ HOSTS: tuple[Host, ...] = (
         "amp",
         "Amp",
         (
-            Place(UNIX, "{CONFIG}/amp/settings.json", AMP),
+            Place(ALL, "{CONFIG}/amp/settings.json", AMP),
+            Place(ALL, "{CONFIG}/amp/settings.jsonc", AMP),
             Place(WINDOWS, "{APP}/amp/settings.json", AMP),
             Place(ALL, "{APP}/*/User/settings.json", AMP),
             Place(ALL, "{ROOT}/.amp/settings.json", AMP, "project"),
+            Place(ALL, "{ROOT}/.amp/settings.jsonc", AMP, "project"),
         ),
         note="rules in amp.mcpPermissions match the command: they have to name mcpbox",
     ),

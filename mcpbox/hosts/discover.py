@@ -163,8 +163,10 @@ def running(host: Host) -> list[int]:
     me = psutil.Process().username()
     return [
         process.pid
-        for process in psutil.process_iter(["name", "exe", "username"])
-        if process.info["username"] == me and _is_of(host, process.info["name"] or "", process.info["exe"] or "")
+        for process in psutil.process_iter(["name", "exe", "username", "status"])
+        if process.info["username"] == me
+        and process.info["status"] != psutil.STATUS_ZOMBIE
+        and _is_of(host, process.info["name"] or "", process.info["exe"] or "")
     ]
 
 

@@ -10,7 +10,7 @@ from mcpbox.hosts.document import Document
 from mcpbox.hosts.model import Entry, Form, Key, Shape
 
 #: The keys under which hosts write where a remote server is.
-REMOTE = ("url", "serverUrl", "httpUrl", "uri")
+REMOTE = ("url", "serverUrl", "httpUrl", "uri", "baseUrl")
 
 
 def entries(document: Document, shape: Shape) -> list[Entry]:
