@@ -68,7 +68,7 @@ class Flow:
         comma = self._comma(index)
         if index == 0:
             return _merged([Edit(start, end, ""), self._comma_and_space(0)])
-        member = Edit(self._space_before(index, comma), end, "")
+        member = Edit(self._space_before(index, index), end, "")
         if comma is not None:
             return _merged([member, Edit(comma, comma + 1, "")])
         before = self._comma(index - 1)
@@ -81,7 +81,7 @@ class Flow:
         edits = []
         for index, (start, end) in enumerate(self.spans):
             comma = self._comma(index)
-            edits.append(Edit(start if index else self._space_before(0, comma), end, ""))
+            edits.append(Edit(start if index else self._space_before(0, len(self.spans) - 1), end, ""))
             if index + 1 < len(self.spans):
                 edits.append(self._comma_and_space(index))
             elif comma is not None:
@@ -101,16 +101,16 @@ class Flow:
             at = found.end()
         return Edit(comma, at, "")
 
-    def _space_before(self, index: int, comma: int | None) -> int:
-        """Where the white space right before a member begins that can go with it."""
-        start, end = self.spans[index]
+    def _space_before(self, index: int, last: int) -> int:
+        """Where the white space right before a member begins that can go with the members up to ``last``."""
         behind = self._behind(index)
         at = self._skip(behind)[1]
+        end, comma = self.spans[last][1], self._comma(last)
         # A comment up to the line's end needs that end, unless another one follows.
-        follows = comma + 1 if comma == end else end
+        follows = end + 1 if comma == end else end
         if at == behind or self.text.endswith("*/", behind, at) or self.text[follows] in "\r\n":
             return at
-        return start
+        return self.spans[index][0]
 
     def _behind(self, index: int) -> int:
         """The place behind the comma or the bracket before a member."""

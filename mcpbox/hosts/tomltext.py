@@ -171,7 +171,12 @@ class Lines:
             return [self._without_pair(self.node.keys[index][1], child.end)]
         if child.form == "dotted":
             raise self._refused("has dotted keys; take each out by itself")
-        return [self._without_section(section) for section in _sections(child)]
+        edits: list[Edit] = []
+        for section in _sections(child):
+            edit = self._without_section(section)
+            # Where the first line of the document goes, the line end behind it went with it.
+            edits.append(Edit(max(edit.start, edits[-1].end), edit.end, "") if edits else edit)
+        return edits
 
     def _without_pair(self, start: int, end: int) -> Edit:
         rest = _REST.match(self.text, end)
