@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mcpbox.hosts.document import MAX_DEPTH, Document, DocumentError, Edit, apply, inverse, parse
 from mcpbox.hosts.model import Format, Key
 
-FORMATS: tuple[Format, ...] = ("jsonc", "json5", "toml")
+FORMATS: tuple[Format, ...] = ("jsonc", "json5", "toml", "yaml")
 
 
 #: What a generated document can make impossible.
@@ -38,7 +38,8 @@ def attempt(format: Format, operation: Callable[[], list[Edit]]) -> list[Edit] |
 
 
 def documents(format: Format) -> st.SearchStrategy[tuple[str, Any]]:
-    return written.toml_documents() if format == "toml" else written.json_documents(format)
+    makers = {"toml": written.toml_documents, "yaml": written.yaml_documents}
+    return makers[format]() if format in makers else written.json_documents(format)
 
 
 def paths(value: Any, kind: type) -> Iterator[tuple[Key, ...]]:

@@ -204,6 +204,112 @@ class TomlWriter:
         return f"[{body}]", [value for _, value in items]
 
 
+class YamlWriter:
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.end = self.one("\n", "\r\n")
+        self.step = self.one(1, 2, 4)
+
+    def one(self, *options: Any) -> Any:
+        return self.random.choice(options)
+
+    def document(self) -> tuple[str, Any]:
+        text, value = self.table(0, 0) if self.one(True, True, False) else self.flow(1, table=True)
+        start = self.one("", "\ufeff") + self.one("", f"# c{self.end}", f"---{self.end}", f"{self.end}--- # c{self.end}")
+        text = start + text.removeprefix(self.end) + self.one("", self.end, f"# c{self.end}", f"  # c{self.end}")
+        return (text if self.one(True, False) else text.removesuffix(self.end)), plain(value)
+
+    def rest(self) -> str:
+        return str(self.one("", "", "", "  ", " # c: [", "\t#", f"{self.end}# c", self.end)) + self.end
+
+    def key(self, key: str) -> str:
+        double = json.dumps(key, ensure_ascii=False)
+        for character in "\x7f\u2028":
+            double = double.replace(character, f"\\u{ord(character):04x}")
+        return double
+
+    def string(self, value: str, *, flow: bool) -> str:
+        ways = [self.key(value)]
+        if value.isprintable():
+            ways.append("'" + value.replace("'", "''") + "'")
+        if value in ("npx", "--flag=a b", "yes", "${V}") or (value in ("-y", "[x") and not flow):
+            if not (flow and value == "${V}"):
+                ways += [value, value]
+        return str(self.one(*ways))
+
+    def scalar(self, *, flow: bool) -> tuple[str, Any]:
+        value = self.one(*WORDS, *WORDS, 0, 17, -5, True, False, None, 1.5)
+        if isinstance(value, str):
+            return self.string(value, flow=flow), value
+        return (self.one("null", "~") if value is None else json.dumps(value)), value
+
+    def flow(self, depth: int, *, table: bool) -> tuple[str, Any]:
+        members, meant = [], []
+        space = self.one("", "", " ", f"{self.end} ", f" # c ]{self.end}  ")
+        for _ in range(self.random.randint(0, 3)):
+            kind = self.one("scalar", "scalar", "list", "table") if depth < 3 else "scalar"
+            text, value = self.scalar(flow=True) if kind == "scalar" else self.flow(depth + 1, table=kind == "table")
+            if table:
+                key = self.one(*WORDS)
+                meant.append((key, value))
+                # A key is on one line.
+                text = f"{self.key(key)}: {text}"
+            else:
+                meant.append(value)
+            members.append(text)
+        body = space + self.one(", ", f",{space or ' '}", f"{space}, ").join(members) + space
+        if members:
+            body += self.one("", f",{space}")
+        return ("{" + body + "}", Table(meant)) if table else ("[" + body + "]", meant)
+
+    def value(self, depth: int, indent: int, *, below: int) -> tuple[str, Any]:
+        """What follows a colon or a dash, with the end of its line. ``below``: how deep a block list in it has to be."""
+        kind = self.one("scalar", "scalar", "flow", "list", "table", "text", "null") if depth < 4 else "scalar"
+        if kind == "scalar":
+            text, value = self.scalar(flow=False)
+            return f" {text}{self.rest()}", value
+        if kind == "flow":
+            text, value = self.flow(depth, table=self.one(True, False))
+            text = text.replace(self.end, self.end + " " * (indent + 1))
+            return f" {text}{self.rest()}", value
+        if kind == "null":
+            return self.rest(), None
+        if kind == "text":
+            lines = self.random.sample(("one", "two # no", "- x: y", "'"), 2)
+            style = self.one("|", "|-", ">-")
+            value = (" " if style == ">-" else "\n").join(lines) + ("\n" if style == "|" else "")
+            return f" {style}{self.end}" + "".join(f"{' ' * (indent + 2)}{line}{self.end}" for line in lines), value
+        if kind == "list":
+            return self.list(depth, self.one(below, indent + self.step))
+        text, value = self.table(depth, indent + self.step)
+        return self.one("", " # c") + self.end + text.removeprefix(self.end), value
+
+    def list(self, depth: int, indent: int) -> tuple[str, Any]:
+        text, meant = self.end, []
+        for _ in range(self.random.randint(1, 3)):
+            if depth < 3 and self.one(True, False, False):
+                inner, value = self.table(depth + 1, indent + 2)
+                inner = " " + inner.removeprefix(self.end)[indent + 2 :]
+            else:
+                inner, value = self.value(depth + 1, indent, below=indent + 1)
+            text += f"{' ' * indent}-{inner}"
+            meant.append(value)
+        return text, meant
+
+    def table(self, depth: int, indent: int) -> tuple[str, Any]:
+        text, meant = self.end, []
+        for _ in range(self.random.randint(1, 3)):
+            key = self.one("command", "args", "env", *WORDS)
+            inner, value = self.value(depth + 1, indent, below=indent)
+            text += f"{' ' * indent}{self.one(key, self.key(key)) if key.isalpha() else self.key(key)}:{inner}"
+            meant.append((key, value))
+        return text, Table(meant)
+
+
+def yaml_documents() -> st.SearchStrategy[tuple[str, Any]]:
+    return st.integers(0, 1 << 32).map(lambda seed: YamlWriter(seed).document())
+
+
 def toml_documents() -> st.SearchStrategy[tuple[str, Any]]:
     return st.integers(0, 1 << 32).map(lambda seed: TomlWriter(seed).document())
 
