@@ -451,7 +451,7 @@ def test_what_is_no_file_cannot_be_named(kind: str, tmp_path: Path) -> None:
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A real process of a name that no other has."""
-    program = tmp_path / "Applications/mcpbox-test-host"
+    program = tmp_path / "Applications/mcpbox-a-host"
     program.parent.mkdir()
     shutil.copy("/bin/sleep", program)
     with subprocess.Popen([program, "600"]) as process:
@@ -462,12 +462,12 @@ def process(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 @pytest.mark.parametrize(
     ("names", "seen"),
     [
-        (("mcpbox-test-host",), True),
-        (("*/Applications/mcpbox-test-*",), True),
-        (("other", "mcpbox-test-host"), True),
-        (("Mcpbox-Test-Host",), False),
-        (("mcpbox-test",), False),
-        (("*/Programs/mcpbox-test-host",), False),
+        (("mcpbox-a-host",), True),
+        (("*/Applications/mcpbox-a-*",), True),
+        (("other", "mcpbox-a-host"), True),
+        (("Mcpbox-A-Host",), False),
+        (("mcpbox-a",), False),
+        (("*/Programs/mcpbox-a-host",), False),
         ((), False),
     ],
 )
@@ -477,7 +477,7 @@ def test_a_host_that_runs_is_seen(names: tuple[str, ...], seen: bool, process: s
 
 
 def test_a_host_that_has_ended_is_not_seen(process: subprocess.Popen[bytes]) -> None:
-    host = Host("test", "Test", processes=("mcpbox-test-host",))
+    host = Host("test", "Test", processes=("mcpbox-a-host",))
     assert running(host)
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
@@ -489,7 +489,7 @@ def test_processes_of_other_users_do_not_count(process: subprocess.Popen[bytes])
         pytest.skip("only root can start a process as somebody else")
     code = (
         "import sys; from mcpbox.hosts import discover; from mcpbox.hosts.model import Host\n"
-        "print(discover.running(Host('test', 'Test', processes=('mcpbox-test-host',))))"
+        "print(discover.running(Host('test', 'Test', processes=('mcpbox-a-host',))))"
     )
     assert as_ordinary_user(code) == "[]\n"
 

@@ -69,6 +69,7 @@ def test_what_a_server_is_started_with(server: str, command: str, args: tuple[st
         ('{"env": {"A": "1", "B": 2, "C": null}}', PLAIN, {"A": "1"}, ("A", "B")),
         ('{"env": null}', PLAIN, {}, ()),
         ('{"env": []}', PLAIN, {}, ()),
+        ('{"": ["A"], "env_vars": ["B"]}', PLAIN, {}, ()),
         ('{"env": {"A": "1"}, "environment": {"B": "2"}}', OPENCODE, {"B": "2"}, ("B",)),
         ('{"command": {"path": "x", "env": {"A": "1"}}}', ZED, {"A": "1"}, ("A",)),
     ],
