@@ -91,7 +91,9 @@ class JsonDocument(Tree):
         return name + (colon if colon.strip(" \t") == ":" else ": ") + written
 
     def layout(self, node: Node) -> Flow:
-        starts = [start for _, start, _ in node.keys] if node.kind == "table" else [child.start for child in node.children]
+        starts = (
+            [start for _, start, _ in node.keys] if node.kind == "table" else [child.start for child in node.children]
+        )
         spans = [(start, child.end) for start, child in zip(starts, node.children, strict=True)]
         if node.start == node.end:
             return Flow(self.text, node.start, node.end, [], self.grammar.space)
@@ -226,7 +228,9 @@ class JsonDocument(Tree):
         if isinstance(value, dict):
             found = _INDENT.search(self.text)
             inner = indent + (found[1] if found else "  ")
-            pairs = [_string(key, quote) + ": " + self._write(child, inner, quote, lines) for key, child in value.items()]
+            pairs = [
+                _string(key, quote) + ": " + self._write(child, inner, quote, lines) for key, child in value.items()
+            ]
             if not lines or not pairs:
                 return "{" + ", ".join(pairs) + "}"
             end = "\r\n" if "\r\n" in self.text else "\n"

@@ -102,7 +102,11 @@ class Tree:
         node = self.node(path)
         if node.kind == "scalar":
             raise self.error(node, "neither a table nor a list")
-        return list(dict.fromkeys(key for key, _, _ in node.keys)) if node.kind == "table" else [*range(len(node.children))]
+        return (
+            list(dict.fromkeys(key for key, _, _ in node.keys))
+            if node.kind == "table"
+            else [*range(len(node.children))]
+        )
 
     def span(self, path: Sequence[Key]) -> tuple[int, int]:
         node = self.node(path)
@@ -140,7 +144,9 @@ class Tree:
         index = len(node.keys) - 1 if after is None else node.index(after)
         edits = self.layout(node).insert(index, self.member(key, value, node, index))
         expected = self.frozen(node)[1]
-        return self.checked(chain, edits, ("table", [*expected[: index + 1], (key, freeze(value)), *expected[index + 1 :]]))
+        return self.checked(
+            chain, edits, ("table", [*expected[: index + 1], (key, freeze(value)), *expected[index + 1 :]])
+        )
 
     def remove(self, path: Sequence[Key]) -> list[Edit]:
         if not path:

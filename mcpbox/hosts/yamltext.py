@@ -76,7 +76,8 @@ class YamlDocument(Tree):
 
     def member(self, key: str, value: Value, node: Node, index: int) -> str:
         if index < 0:
-            written = self._write(key, node, '"') + ": " + self._write(value, node, '"')
+            form = '"' if node.form == "flow" else ""
+            written = self._write(key, node, form) + ": " + self._write(value, node, form)
             return written if node.form == "flow" else written + "\n"
         name = self._write(key, node, "" if self.text[node.keys[index][1]] not in "\"'" else '"')
         if node.form == "flow" or not isinstance(value, dict) or not value:

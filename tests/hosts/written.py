@@ -13,7 +13,24 @@ Pairs = list[tuple[str, Any]]
 
 WORDS = (
     *("npx", "-y", "@scope/name@1.2.3", "--flag=a b", "#no", " # no", "// no", "/* no */", "a: b", "- a", "[x]", "{"),
-    *("yes", "null", "~", "1", "", " ", "\t", "é\n", "\r\n", "${V}", "it's", '"q"', "\\", "\0\x1f\x7f", "\u2028", "\U0001f600"),
+    *(
+        "yes",
+        "null",
+        "~",
+        "1",
+        "",
+        " ",
+        "\t",
+        "é\n",
+        "\r\n",
+        "${V}",
+        "it's",
+        '"q"',
+        "\\",
+        "\0\x1f\x7f",
+        "\u2028",
+        "\U0001f600",
+    ),
 )
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(WORDS)
 values = st.recursive(
@@ -215,12 +232,14 @@ class YamlWriter:
 
     def document(self) -> tuple[str, Any]:
         text, value = self.table(0, 0) if self.one(True, True, False) else self.flow(1, table=True)
-        start = self.one("", "\ufeff") + self.one("", f"# c{self.end}", f"---{self.end}", f"{self.end}--- # c{self.end}")
-        text = start + text.removeprefix(self.end) + self.one("", self.end, f"# c{self.end}", f"  # c{self.end}")
+        start = self.one("", "\ufeff") + self.one(
+            "", f"# c{self.end}", f"---{self.end}", f"{self.end}--- # c{self.end}"
+        )
+        text = start + text.removeprefix(self.end) + self.one("", self.end, f"# c{self.end}")
         return (text if self.one(True, False) else text.removesuffix(self.end)), plain(value)
 
     def rest(self) -> str:
-        return str(self.one("", "", "", "  ", " # c: [", "\t#", f"{self.end}# c", self.end)) + self.end
+        return str(self.one("", "", "", "  ", " # c: [", "  #", f"{self.end}# c", self.end)) + self.end
 
     def key(self, key: str) -> str:
         double = json.dumps(key, ensure_ascii=False)
