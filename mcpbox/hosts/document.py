@@ -1,8 +1,8 @@
 """Host files as text in which only spans change: JSON, JSONC, JSON5, YAML and TOML. No I/O.
 
 A host's file is the user's: comments, order, indentation, line ends, a byte order mark, duplicate names and unknown
-keys have to survive. So nothing is ever written out anew; an operation on a ``Document`` gives ``Edit``\\ s, each checked by
-reading its outcome again before it is given out.
+keys have to survive. So nothing is ever written out anew: an operation on a ``Document`` gives edits, and each is
+checked by reading its outcome again before it is given out.
 """
 
 from __future__ import annotations
@@ -100,7 +100,8 @@ def apply(text: str, edits: Sequence[Edit]) -> str:
 
     Of two at the same place the one that replaces nothing comes first; else they come in the order given.
     """
-    parts, at = [], 0
+    parts: list[str] = []
+    at = 0
     for edit in _ordered(edits):
         if not at <= edit.start <= edit.end <= len(text):
             raise ValueError(f"the edit of {edit.start}:{edit.end} overlaps another or lies outside the text")

@@ -22,7 +22,7 @@ class Grammar:
     a string, another scalar, what follows it, and an opening bracket."""
 
     def __init__(self, blank: str, string: str, name: str, scalar: str) -> None:
-        # Possessive groups are not used: before Python 3.11.5 they mismatch (python/cpython#106052); atomic ones do not.
+        # Atomic groups, not possessive ones, which match wrongly before Python 3.11.5 (python/cpython#106052).
         comment = r"//[^\r\n]*+|/\*(?>(?:[^*]++|\*(?!/))*)\*/"
         space = rf"(?>(?:[{blank}]++|{comment})*)"
         value = rf"(?:(?:({string})|({scalar})){space}([,}}\]])?|([\[{{]))"
@@ -183,7 +183,7 @@ class JsonDocument(Tree):
 
     def _closes(self, text: str, at: int, inside: Node) -> bool:
         found = self.grammar.tail.match(text, at)
-        return bool(found) and found[1] == ("}" if inside.kind == "table" else "]")
+        return found is not None and found[1] == ("}" if inside.kind == "table" else "]")
 
     def _unexpected(self, text: str, at: int, expected: str) -> DocumentError:
         blank = self.grammar.spaces.match(text, at)

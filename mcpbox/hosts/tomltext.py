@@ -9,6 +9,7 @@ import json
 import re
 import tomllib
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from mcpbox.hosts.document import MAX_DEPTH, DocumentError, Edit, Value, error_at
@@ -253,7 +254,7 @@ class _Scanner:
         keys, at = self._keys(at)
         start, end = keys[0][1], keys[-1][2]
         dotted = []
-        for key, following in zip(keys, keys[1:], strict=False):
+        for key, following in pairwise(keys):
             table = self._below(table, key, (start, end), "dotted", self.text[start : following[1]])
             dotted.append(table)
         at = self._past("=", at)

@@ -14,10 +14,10 @@ from typing import Any
 
 import yaml
 
-from mcpbox.hosts.document import MAX_DEPTH, DocumentError, Edit, Value, error_at
+from mcpbox.hosts.document import MAX_DEPTH, Edit, Value, error_at
 from mcpbox.hosts.flow import Flow
 from mcpbox.hosts.model import Key
-from mcpbox.hosts.tree import Frozen, Layout, Node, Tree
+from mcpbox.hosts.tree import Frozen, Layout, Node, Tree, freeze
 
 #: How many values the aliases of a document may stand for. More is the "billion laughs" attack.
 MAX_REPEATED = 100_000
@@ -63,13 +63,18 @@ class YamlDocument(Tree):
         return super().frozen(node, other, instead)
 
     def replace(self, path: Sequence[Key], value: Value) -> list[Edit]:
-        self._changeable(self.chain(path), itself=True)
-        return super().replace(path, value)
+        chain = self.chain(path)
+        self._refuse_repeated(chain)
+        node = chain[-1]
+        if id(node) in self.fixed:
+            raise self.error(node, "cannot be changed here: it has a tag or an anchor")
+        edits = [Edit(node.start, node.end, self.write(value, node))]
+        return self._checked(chain, chain[1:-1], edits, freeze(value))
 
     def write(self, value: Value, node: Node) -> str:
         written = self._write(value, node, node.form)
         # Nothing is written for null: the place is right behind a colon or a dash.
-        return f" {written}" if node.start == node.end or node.body == 1 else written
+        return f" {written}" if node.start == node.end or (node.form == "block" and node.body == 1) else written
 
     def item(self, value: str, node: Node) -> str:
         return self._write(value, node, node.children[0].form if node.children else '"')
@@ -95,11 +100,20 @@ class YamlDocument(Tree):
         return Flow(self.text, node.body + 1, node.end - 1, list(zip(starts, ends, strict=True)), _SPACE)
 
     def checked(self, chain: list[Node], edits: list[Edit], expected: Frozen) -> list[Edit]:
-        self._changeable(chain, itself=False)
+        return self._checked(chain, chain[1:], edits, expected)
+
+    def _checked(self, chain: list[Node], parts: list[Node], edits: list[Edit], expected: Frozen) -> list[Edit]:
+        """Checked by what the innermost of the parts reads as that can be read by itself."""
+        self._refuse_repeated(chain)
         node = chain[-1]
         if self.separable:
-            for above in reversed(chain[1:]):
-                if above.form == "block" and above.kind == "table" and id(above) not in self.fixed:
+            for above in reversed(parts):
+                if id(above) in self.fixed:
+                    continue
+                if above.form == "flow":
+                    return self.compared(above, above.start, above.end, edits, self.frozen(above, node, expected))
+                # A block list may stand no deeper than the key before it.
+                if above.form == "block" and above.kind == "table":
                     rest = _REST.match(self.text, above.end)
                     lines = _EMPTY_LINES.match(self.text, rest.end() if rest else above.end)
                     end = lines.end() if lines else above.end
@@ -111,12 +125,10 @@ class YamlDocument(Tree):
         document = YamlDocument(" " * column + text)
         return document.frozen(document.root)
 
-    def _changeable(self, chain: list[Node], *, itself: bool) -> None:
+    def _refuse_repeated(self, chain: list[Node]) -> None:
         for node in chain:
             if node.form == "alias" or id(node) in self.repeated:
                 raise self.error(node, "cannot be changed here: it is repeated by an alias")
-        if itself and id(chain[-1]) in self.fixed:
-            raise self.error(chain[-1], "cannot be changed here: it has a tag or an anchor")
 
     def _starts(self, node: Node) -> list[int]:
         """Where the members of a block begin: their keys or their dashes."""
@@ -244,7 +256,7 @@ class _Builder:
                     node = self._node(event)
                     found = found or node
                 elif isinstance(event, yaml.CollectionEndEvent):
-                    self._close(event.end_mark.index + self.offset)
+                    self._close(self._at(event.end_mark))
         except UnicodeEncodeError as error:
             raise error_at(text, error.start + self.offset, "half of a surrogate pair") from None
         except yaml.reader.ReaderError as error:
@@ -252,8 +264,7 @@ class _Builder:
             raise error_at(text, at, f"a character that YAML does not allow ({error.reason})") from None
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            at = mark.index + self.offset if mark else len(text)
-            raise error_at(text, at, " ".join(filter(None, (error.context, error.problem)))) from None
+            raise error_at(text, self._at(mark), " ".join(filter(None, (error.context, error.problem)))) from None
         self.root = found or Node("table", self.offset, self.offset)
 
     def _events(self) -> Iterator[yaml.Event]:
@@ -261,11 +272,14 @@ class _Builder:
         for event in yaml.parse(self.text[self.offset :], Loader=_LOADER):
             documents += isinstance(event, yaml.DocumentStartEvent)
             if documents > 1:
-                raise error_at(self.text, event.start_mark.index + self.offset, "a second document in the file")
+                raise error_at(self.text, self._at(event.start_mark), "a second document in the file")
             yield event
 
+    def _at(self, mark: Any) -> int:
+        return int(mark.index) + self.offset
+
     def _node(self, event: yaml.NodeEvent) -> Node | None:
-        start, end = event.start_mark.index + self.offset, event.end_mark.index + self.offset
+        start, end = self._at(event.start_mark), self._at(event.end_mark)
         above = self.open[-1] if self.open else None
         if above and above.kind == "table" and self.key is None:
             if not isinstance(event, yaml.ScalarEvent):
@@ -278,7 +292,7 @@ class _Builder:
             if above.kind == "table" and self.key is not None:
                 above.keys.append(self.key)
                 self.key = None
-        if not isinstance(event, yaml.AliasEvent):
+        if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent):
             if event.anchor:
                 self.anchors[event.anchor] = node
             if event.anchor or event.tag:

@@ -69,7 +69,7 @@ class JsonWriter:
 
     def document(self) -> tuple[str, Any]:
         text, value = self.container(0, table=True)
-        return self.one("", "\ufeff") + self.space() + text + self.one("", self.end), plain(value)
+        return str(self.one("", "\ufeff")) + self.space() + text + self.one("", self.end), plain(value)
 
     def space(self) -> str:
         if not self.loose:
@@ -150,7 +150,7 @@ class TomlWriter:
         if self.one(True, False):
             meant["z"] = self.section(lines, "z", "")
         text = "".join(lines)
-        return self.one("", "\ufeff") + (text if self.one(True, False) else text.removesuffix(self.end)), meant
+        return str(self.one("", "\ufeff")) + (text if self.one(True, False) else text.removesuffix(self.end)), meant
 
     def section(self, lines: list[str], name: str, indent: str, before: str = "[", behind: str = "]") -> dict[str, Any]:
         meant: dict[str, Any] = {}
@@ -161,7 +161,7 @@ class TomlWriter:
         return [self.one("", self.end, f"# [c] = ' \"{self.end}", f"  {self.end}")]
 
     def rest(self) -> str:
-        return str(self.one("", "", "  ", " # c = [", "# c  ")) + self.end
+        return str(self.one("", "", "  ", " # c = [", "# c  ") + self.end)
 
     def pairs(self, meant: dict[str, Any], indent: str) -> list[str]:
         lines = []
@@ -226,6 +226,7 @@ class YamlWriter:
         self.random = Random(seed)
         self.end = self.one("\n", "\r\n")
         self.step = self.one(1, 2, 4)
+        self.clipped = False
 
     def one(self, *options: Any) -> Any:
         return self.random.choice(options)
@@ -236,10 +237,11 @@ class YamlWriter:
             "", f"# c{self.end}", f"---{self.end}", f"{self.end}--- # c{self.end}"
         )
         text = start + text.removeprefix(self.end) + self.one("", self.end, f"# c{self.end}")
-        return (text if self.one(True, False) else text.removesuffix(self.end)), plain(value)
+        # A block of text without its last line end would be another text.
+        return (text if self.clipped or self.one(True, False) else text.removesuffix(self.end)), plain(value)
 
     def rest(self) -> str:
-        return str(self.one("", "", "", "  ", " # c: [", "  #", f"{self.end}# c", self.end)) + self.end
+        return str(self.one("", "", "", "  ", " # c: [", "  #", f"{self.end}# c", self.end) + self.end)
 
     def key(self, key: str) -> str:
         double = json.dumps(key, ensure_ascii=False)
@@ -282,7 +284,7 @@ class YamlWriter:
         return ("{" + body + "}", Table(meant)) if table else ("[" + body + "]", meant)
 
     def value(self, depth: int, indent: int, *, below: int) -> tuple[str, Any]:
-        """What follows a colon or a dash, with the end of its line. ``below``: how deep a block list in it has to be."""
+        """What follows a colon or a dash, with its line end. ``below``: how deep a block list has to stand at least."""
         kind = self.one("scalar", "scalar", "flow", "list", "table", "text", "null") if depth < 4 else "scalar"
         if kind == "scalar":
             text, value = self.scalar(flow=False)
@@ -296,6 +298,7 @@ class YamlWriter:
         if kind == "text":
             lines = self.random.sample(("one", "two # no", "- x: y", "'"), 2)
             style = self.one("|", "|-", ">-")
+            self.clipped |= style == "|"
             value = (" " if style == ">-" else "\n").join(lines) + ("\n" if style == "|" else "")
             return f" {style}{self.end}" + "".join(f"{' ' * (indent + 2)}{line}{self.end}" for line in lines), value
         if kind == "list":
