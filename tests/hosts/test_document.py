@@ -424,6 +424,7 @@ def test_values_are_told_apart() -> None:
 @given(
     st.text(max_size=12), st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12), st.text(max_size=3)), max_size=4)
 )
+@settings(deadline=None)
 def test_any_edits_that_do_not_overlap_can_be_undone(text: str, drawn: list[tuple[int, int, str]]) -> None:
     edits = [Edit(min(start, end), max(start, end), new) for start, end, new in drawn]
     try:
