@@ -453,3 +453,21 @@ def test_any_text_is_read_or_refused(text: str, format: Format) -> None:
     except DocumentError:
         return
     document.get([])
+
+
+@pytest.mark.parametrize(
+    ("format", "before", "after"),
+    [
+        ("jsonc", '{"a": 1, /* b */ "k": 2 /* k */, "c": 3}', '{"a": 1, /* b */ /* k */ "c": 3}'),
+        ("jsonc", '{\n  // k\n  "k": 2, // l\n  "c": 3\n}', '{\n  // k\n  // l\n  "c": 3\n}'),
+        ("jsonc", '{\n  "a": 1, // a\n  "k": 2 // k\n}', '{\n  "a": 1 // a\n   // k\n}'),
+        ("jsonc", '{\n  "k": 2\n}', "{\n}"),
+        ("toml", "a = 1\nk = 2  # k\nc = 3\n", "a = 1\n# k\nc = 3\n"),
+        ("toml", "a = 1\n\n# k\n[k]\nb = 2\n\n[c]\n", "a = 1\n\n# k\n\n[c]\n"),
+        ("yaml", "a: 1\nk: 2  # k\nc: 3\n", "a: 1\n# k\nc: 3\n"),
+        ("yaml", "k: 2 # k\n# c\nc: 3\n", "# k\n# c\nc: 3\n"),
+        ("yaml", "k:\n  - x\n", "{}\n"),
+    ],
+)
+def test_comments_beside_what_is_removed_stay(format: Format, before: str, after: str) -> None:
+    assert apply(before, parse(before, format).remove(["k"])) == after
