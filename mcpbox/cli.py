@@ -14,7 +14,7 @@ from typing import Any
 
 from mcpbox.errors import McpboxError
 
-WRAP_OPTIONS = ("--profile", "--backend", "--name", "--host")
+WRAP_OPTIONS = ("--profile", "--backend", "--name", "--host", "--env")
 
 
 def plain_wrap(words: Sequence[str]) -> tuple[dict[str, Any], list[str]] | None:
@@ -22,14 +22,16 @@ def plain_wrap(words: Sequence[str]) -> tuple[dict[str, Any], list[str]] | None:
     if not words or words[0] != "wrap" or "--" not in words:
         return None
     end = words.index("--")
-    options = dict(zip(words[1:end:2], words[2:end:2], strict=False))
-    if end % 2 == 0 or not set(options) <= set(WRAP_OPTIONS) or len(options) != end // 2:
+    given = list(zip(words[1:end:2], words[2:end:2], strict=False))
+    options = {option[2:]: value for option, value in given if option != "--env"}
+    passed = tuple(value for option, value in given if option == "--env")
+    if end % 2 == 0 or not {option for option, _ in given} <= set(WRAP_OPTIONS):
         return None
-    if options.get("--backend", "auto") not in ("auto", "docker", "bubblewrap") or any(
-        value.startswith("-") for value in options.values()
-    ):
+    if len(options) + len(passed) != len(given) or any(value.startswith("-") for _, value in given):
         return None
-    return {option[2:]: value for option, value in options.items()}, list(words[end + 1 :])
+    if options.get("backend", "auto") not in ("auto", "docker", "bubblewrap"):
+        return None
+    return {**options, **({"env": passed} if passed else {})}, list(words[end + 1 :])
 
 
 def main() -> None:

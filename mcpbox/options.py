@@ -24,6 +24,7 @@ def cli() -> None:
 @click.option("--backend", type=BACKENDS, help="Default: what the profile says, which is auto.")
 @click.option("--name", help="What to call the server in logs and ps.")
 @click.option("--host", default="", help="The application that starts the server, such as cursor.")
+@click.option("--env", metavar="NAME", multiple=True, help="Pass this variable of the host's on to the server.")
 @click.option("--learn-network", is_flag=True, help="Refuse no public host, and print the rules that suffice.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def wrap(command: tuple[str, ...], **options: Any) -> int:

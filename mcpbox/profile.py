@@ -119,6 +119,8 @@ NOT_YET: tuple[tuple[str, str, Any], ...] = (
 #: Variables that decide what code runs, or that the sandbox sets itself.
 RESERVED = frozenset({"PATH", "HOME", "LANG", "TZ", "NODE_OPTIONS", "PYTHONSTARTUP", "PYTHONHOME", "BASH_ENV", "ENV"})
 
+SETTABLE = "letters, digits and '_', for a variable that neither loads code nor is mcpbox's to set"
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB|GiB)")
@@ -132,6 +134,11 @@ _MINIMA = {
     "messages.max_bytes": 64 << 10,
     "network.max_bytes": 64 << 10,
 }
+
+
+def is_settable(name: str) -> bool:
+    """Whether it is the name of a variable that a server may be given."""
+    return bool(_VARIABLE.fullmatch(name)) and name not in RESERVED and not name.startswith(("LD_", "DYLD_"))
 
 
 def parse_size(text: str) -> Size:
@@ -250,13 +257,11 @@ def _check(profile: Profile, source: str) -> None:
         if (size := getattr(getattr(profile, table), name)) < minimum:
             raise wrong(key, str(size), f"at least {Size(minimum)}")
     for name, value in profile.environment.items():
-        if not _VARIABLE.fullmatch(name) or "\0" in value:
-            raise wrong(f"environment.{name}", value, "letters, digits and '_', and a value without NUL")
-        if name in RESERVED or name.startswith(("LD_", "DYLD_")):
-            raise wrong(f"environment.{name}", value, "a variable that neither loads code nor is mcpbox's to set")
+        if not is_settable(name) or "\0" in value:
+            raise wrong(f"environment.{name}", value, f"{SETTABLE}, and a value without NUL")
     for name, value in profile.secrets.items():
         # A secret of one server can never be named by the profile of another.
-        if not _VARIABLE.fullmatch(name) or not re.fullmatch(rf"keyring:{re.escape(profile.name)}/[^/\0]+", value):
+        if not is_settable(name) or not re.fullmatch(rf"keyring:{re.escape(profile.name)}/[^/\0]+", value):
             raise wrong(f"secrets.{name}", value, f'"keyring:{profile.name}/NAME"')
     if profile.network.allow:
         from mcpbox.egress.rules import RuleError, Rules

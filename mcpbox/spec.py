@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mcpbox import command, filesystem, paths, profile
@@ -19,9 +19,19 @@ _UNSAFE_NAME = re.compile(r"[^a-z0-9._-]+")
 
 
 def build_spec(
-    server: command.Command, resolved: profile.Resolved, *, session: str, name: str, home: Path, cwd: Path
+    server: command.Command,
+    resolved: profile.Resolved,
+    *,
+    session: str,
+    name: str,
+    home: Path,
+    cwd: Path,
+    passed: Mapping[str, str] = {},
 ) -> SandboxSpec:
-    """What the profile and the command come to. Raises UsageError and ProfileError."""
+    """What the profile and the command come to; ``passed`` are variables of the host's, which go before the profile's.
+
+    Raises UsageError and ProfileError.
+    """
     wanted = resolved.profile
     mounts = {mount.target: mount for mount in code_mounts(server.trees, home)}
     for mount in filesystem.mounts(wanted.filesystem, server.arguments, home=home, cwd=cwd, source=resolved.source):
@@ -39,6 +49,7 @@ def build_spec(
         "TZ": _timezone(),
         **server.environment,
         **{key: _expanded(value, inside) for key, value in wanted.environment.items()},
+        **passed,
     }
     return SandboxSpec(
         session=session,

@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mcpbox import command, paths, policy, profile, relay, sandbox, sessions
-from mcpbox.errors import McpboxError, Unprepared
+from mcpbox.errors import McpboxError, Unprepared, UsageError
 from mcpbox.journal import Journal
 from mcpbox.policy.base import Rules
 from mcpbox.session import Session
@@ -29,12 +29,13 @@ PREPARATION = 0.6
 
 
 class Options(Struct, frozen=True):
-    """The options of ``wrap``; None for what the profile decides."""
+    """The options of ``wrap``; None for what the profile decides. ``env`` are names of variables to pass on."""
 
     profile: str | None = None
     backend: str | None = None
     name: str | None = None
     host: str = ""
+    env: tuple[str, ...] = ()
     learn_network: bool = False
 
 
@@ -76,7 +77,8 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
         stack.callback(session.end)
         journal = Journal(name, session.id)
         stack.callback(journal.close)
-        spec = build_spec(server, resolved, session=session.id, name=name, home=home, cwd=cwd)
+        passed = _passed((*options.env, *server.passed))
+        spec = build_spec(server, resolved, session=session.id, name=name, home=home, cwd=cwd, passed=passed)
         if options.learn_network or resolved.profile.network.allow:
             from mcpbox import network
 
@@ -155,6 +157,16 @@ def _command(argv: Sequence[str], choice: _Choice, home: Path, cwd: Path, deadli
 
         firstuse.ensure(missing, deadline)
         return resolve()
+
+
+def _passed(names: Sequence[str]) -> dict[str, str]:
+    """Those of the named variables that the host has set. Raises UsageError for one that must not be passed on."""
+    for name in names:
+        if not profile.is_settable(name):
+            raise UsageError(
+                f"the variable {name!r} cannot be passed on to the server", f"accepted: {profile.SETTABLE}"
+            )
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def _cwd() -> Path:

@@ -6,8 +6,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +77,12 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Runner:
-    """Runs ``mcpbox`` on one backend as one user, from a home directory of that user's."""
+    """Runs ``mcpbox`` on one backend as one user, from a home directory of that user's, with ``variables`` set."""
 
     backend: str
     uid: int
     home: Path
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def env(self) -> dict[str, str]:
@@ -89,7 +90,7 @@ class Runner:
             f"XDG_{kind}_HOME": str(self.home / f".{kind.lower()}") for kind in ("CONFIG", "DATA", "STATE", "CACHE")
         }
         chosen = {name: os.environ[name] for name in os.environ if name in ENGINES or name.startswith("PIP_")}
-        return {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(self.home), **kinds, **chosen}
+        return {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(self.home), **kinds, **chosen, **self.variables}
 
     def words(self, *command: str | Path, profile: str = "", options: Sequence[str] = ()) -> list[str]:
         if profile:

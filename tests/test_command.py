@@ -51,7 +51,6 @@ def package(root: Path, name: str, script: str = "dist/index.js") -> Path:
         (("docker", "run", "-v", "/:/host", "image"), "-v: not passed on"),
         (("docker", "run", "--privileged", "image"), "--privileged: not passed on"),
         (("docker", "run", "--network=host", "image"), "--network: not passed on"),
-        (("docker", "run", "-e", "TOKEN", "image"), "environment is not passed on"),
         (("docker", "run", "-i"), "without an image"),
         (("x\0y",), "NUL"),
     ],
@@ -204,6 +203,11 @@ def test_env_becomes_environment(argv: tuple[str, ...], home: Path) -> None:
 def test_a_line_in_one_word_is_split(home: Path) -> None:
     assert resolve("/usr/bin/true a 'b c'", home=home).argv[1:] == ("a", "b c")
     assert resolve("bash", "-lc", "/usr/bin/true a", home=home).argv[1:] == ("a",)
+
+
+def test_docker_run_names_the_variables_that_it_passes_on(home: Path) -> None:
+    found = resolve("docker", "run", "-e", "TOKEN", "--env", "A=b", "image", home=home)
+    assert found.passed == ("TOKEN",) and found.environment == {"A": "b"}
 
 
 def test_docker_run_keeps_the_image_and_its_arguments(home: Path) -> None:

@@ -131,6 +131,8 @@ def test_the_start_path_imports_what_it_needs_and_no_more() -> None:
         ("wrap --backend podman -- x", None),
         ("wrap --profil p -- x", None),
         ("wrap --host a --host b -- x", None),
+        ("wrap --env A --host h --env B -- x", ({"host": "h", "env": ("A", "B")}, ["x"])),
+        ("wrap --env -- x", None),
         ("wrap --help", None),
         ("ps -- x", None),
         ("", None),

@@ -32,6 +32,7 @@ INSTEAD = {
 def parse(words: Sequence[str], environment: Mapping[str, str]) -> Command:
     """The words after ``docker run``. Raises UsageError for an option that grants something, naming what to use."""
     variables = dict(environment)
+    passed: list[str] = []
     rest = list(words)
     while rest and rest[0].startswith("-"):
         option, joined, value = rest.pop(0).partition("=")
@@ -43,12 +44,10 @@ def parse(words: Sequence[str], environment: Mapping[str, str]) -> Command:
             value = rest.pop(0)
         if option in ("-e", "--env"):
             name, given, text = value.partition("=")
-            if not given:
-                raise UsageError(
-                    f"docker run {option} {name}: the host's environment is not passed on",
-                    f"write the variable in the profile: [environment] or [secrets] {name} = …",
-                )
-            variables[name] = text
+            if given:
+                variables[name] = text
+            else:
+                passed.append(name)
         elif option in ("--network", "--net") and value == "none":
             continue
         elif option not in VALUED:
@@ -57,4 +56,6 @@ def parse(words: Sequence[str], environment: Mapping[str, str]) -> Command:
     if not rest:
         raise UsageError("docker run without an image", "accepted: docker run -i --rm IMAGE ARGUMENT…")
     image, *arguments = rest
-    return Command(tuple(arguments), arguments=tuple(arguments), environment=variables, image=image)
+    return Command(
+        tuple(arguments), arguments=tuple(arguments), environment=variables, image=image, passed=tuple(passed)
+    )

@@ -14,7 +14,7 @@ class Command(Struct, frozen=True):
     ``trees`` are the host paths outside /usr it needs to see, read-only. ``identities`` are what a profile's
     ``matches`` can name. ``arguments`` are the server's own, which may be paths. ``environment`` is what the program
     needs to be the same one, never copied from the host's. ``unproven`` is the lock's key of an updated package that
-    has not started yet.
+    has not started yet. ``passed`` are names of variables of the host's that the command itself passes on.
     """
 
     argv: tuple[str, ...]
@@ -25,3 +25,4 @@ class Command(Struct, frozen=True):
     environment: Mapping[str, str] = field(default_factory=dict)
     image: str = ""
     unproven: str = ""
+    passed: tuple[str, ...] = ()
