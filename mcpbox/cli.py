@@ -107,11 +107,14 @@ def _bug(error: Exception) -> int:
 
     from mcpbox import paths
 
+    text, shown = "".join(traceback.format_exception(error)), f"{type(error).__name__}: {error}"
+    if held := sys.modules.get("mcpbox.secrets.held"):
+        text, shown = held.redact(text), held.redact(shown)
     try:
         file = paths.private_dir(paths.state_dir()) / "crash.log"
-        file.write_text("".join(traceback.format_exception(error)))
+        file.write_text(text)
         where = f"the details are in {file}"
     except (OSError, McpboxError) as failure:
         where = f"the details could not be written ({failure})"
-    sys.stderr.write(f"mcpbox: a bug: {type(error).__name__}: {error}; {where}\n")
+    sys.stderr.write(f"mcpbox: a bug: {shown}; {where}\n")
     return 3

@@ -40,6 +40,10 @@ class BackendError(McpboxError):
     """A sandbox backend is missing, or cannot enforce what the profile asks for."""
 
 
+class SecretError(McpboxError):
+    """A secret cannot be kept, or cannot be given to a server."""
+
+
 class PackageError(McpboxError):
     """A package cannot be resolved, verified or installed."""
 

@@ -115,6 +115,54 @@ def profile_new(name: str) -> int:
 
 
 @cli.group()
+def secrets() -> None:
+    """Secrets that servers are given: names and owners, never values."""
+
+
+@secrets.command("list")
+@json_option
+def secrets_list(as_json: bool) -> int:
+    """List the names of the secrets, and which servers each is for."""
+    from mcpbox.commands import secrets as verb
+
+    return verb.list_(as_json)
+
+
+@secrets.command("set")
+@click.argument("name", metavar="SERVER/NAME")
+@click.option(
+    "--for", "owners", metavar="IDENTITY", multiple=True, help="npm:NAME, pypi:NAME, image:NAME or file:PATH."
+)
+def secrets_set(name: str, owners: tuple[str, ...]) -> int:
+    """Keep a secret, read from standard input or asked for, and end the sandboxes that hold its old value."""
+    from mcpbox.commands import secrets as verb
+
+    return verb.set_(name, owners)
+
+
+@secrets.command("rm")
+@click.argument("names", metavar="SERVER/NAME", nargs=-1, required=True)
+def secrets_rm(names: tuple[str, ...]) -> int:
+    """Remove secrets, and end the sandboxes that hold them."""
+    from mcpbox.commands import secrets as verb
+
+    return verb.rm(names)
+
+
+@secrets.command("init")
+@click.option(
+    "--file", "in_file", is_flag=True, help="Keep secrets in an encrypted file, on a machine without a keyring."
+)
+@click.option("--key-file", type=click.Path(), help="Take the key from this file, which is made if it is not there.")
+@click.option("--systemd", is_flag=True, help="Have systemd-creds seal the key to this machine. Default: a passphrase.")
+def secrets_init(in_file: bool, key_file: str | None, systemd: bool) -> int:
+    """Choose where secrets are kept; nothing but this makes an encrypted file."""
+    from mcpbox.commands import secrets as verb
+
+    return verb.init(in_file, key_file, systemd)
+
+
+@cli.group()
 def image() -> None:
     """Base images for the Docker backend."""
 

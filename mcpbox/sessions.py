@@ -9,9 +9,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ from typing import Any
 from msgspec import Struct
 
 from mcpbox import paths, sandbox
+from mcpbox.errors import McpboxError
+
+#: How long a ``wrap`` may take to end before it is killed; then what it leaves is reaped.
+END_SECONDS = 3.0
 
 _UNBORN = "."
 
@@ -83,6 +88,28 @@ def reap() -> list[Session]:
         session.end()
         reaped.append(session)
     return reaped
+
+
+def end(chosen: Sequence[Session]) -> None:
+    """End running sessions, by a signal that their ``wrap`` cleans up after, else by force. Raises McpboxError."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for session in chosen:
+            # It holds its session's lock, so this process id is still its own.
+            with suppress(ProcessLookupError):
+                os.kill(session.record["pid"], number)
+        chosen = _alive_after(chosen)
+    reap()
+    if chosen:
+        raise McpboxError(f"still running: {', '.join(session.record['name'] for session in chosen)}")
+
+
+def _alive_after(chosen: Sequence[Session]) -> Sequence[Session]:
+    deadline = time.monotonic() + END_SECONDS
+    while chosen and time.monotonic() < deadline:
+        alive = {session.id for session in running()}
+        chosen = [session for session in chosen if session.id in alive]
+        time.sleep(0.02)
+    return chosen
 
 
 def _all() -> Iterator[tuple[Session, bool]]:

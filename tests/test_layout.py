@@ -43,6 +43,9 @@ PURE = (
     "mcpbox.packages.lookalike",
     "mcpbox.packages.model",
     "mcpbox.packages.spec",
+    "mcpbox.secrets.arguments",
+    "mcpbox.secrets.packing",
+    "mcpbox.secrets.reference",
 )
 IMPURE = {
     "os",
@@ -118,6 +121,13 @@ def test_the_start_path_imports_what_it_needs_and_no_more() -> None:
     assert {name for name in outside if not name.startswith("_")} <= START_PATH
     assert not loaded & {"asyncio", "docker", "psutil", "keyring", "http.client", "logging", "unittest", "ssl", "email"}
     assert len(loaded) <= 200
+
+
+def test_only_one_module_imports_the_keyring_library() -> None:
+    for name, path in MODULES.items():
+        assert name == "mcpbox.secrets.keyrings" or "keyring" not in {
+            found.partition(".")[0] for found in imports(path)
+        }
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,14 @@ import json
 import os
 import platform
 import sys
-from pathlib import Path
 
 import click
 from msgspec.structs import asdict
 
 from mcpbox import __version__, paths, sandbox
-from mcpbox.errors import McpboxError
+from mcpbox.errors import McpboxError, SecretError
 from mcpbox.sandbox.base import Finding
+from mcpbox.secrets.store import kept_in
 
 COLOURS = {"ok": "green", "degraded": "yellow", "missing": "red"}
 
@@ -68,15 +68,7 @@ def _directories() -> Finding:
 
 
 def _keyring() -> Finding:
-    bus = Path(f"/run/user/{os.getuid()}/bus")
-    if sys.platform == "linux" and not os.environ.get("DBUS_SESSION_BUS_ADDRESS") and not bus.exists():
-        return Finding("keyring", "degraded", "no session bus, so no Secret Service", "log in to a desktop session")
-    import keyring
-
-    backend = keyring.get_keyring()
-    name = f"{type(backend).__module__}.{type(backend).__qualname__}"
-    if backend.priority < 1 or name.startswith(("keyring.backends.null", "keyring.backends.fail", "keyrings.alt")):
-        return Finding(
-            "keyring", "degraded", f"{name} does not protect secrets", "install a Secret Service (gnome-keyring)"
-        )
-    return Finding("keyring", "ok", name)
+    try:
+        return Finding("keyring", "ok", kept_in())
+    except SecretError as error:
+        return Finding("keyring", "degraded", error.message, error.hint)

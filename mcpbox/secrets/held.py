@@ -1,0 +1,63 @@
+"""The values of secrets that this process holds: it leaves no core dump with them and writes none of them down."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+_PR_SET_DUMPABLE = 4
+#: Shorter ones are no secrets, and would take whole records with them.
+_SHORTEST = 4
+_values: dict[str, str] = {}
+
+
+class Values(dict[str, str]):
+    """Variables with secret values, which do not show in what prints them."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} secret values>"
+
+
+def prepare() -> None:
+    """To be called before the first value is read: this process must leave no core dump.
+
+    A limit of 0 does not hold where the kernel pipes dumps to a program (core(5)), so it is told as well. That also
+    keeps other processes of the user from reading this one's memory.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def hold(name: str, value: str) -> None:
+    """From now on ``redact`` puts ``name`` in the place of ``value``."""
+    if len(value) >= _SHORTEST:
+        _values[value] = name
+
+
+def redact(text: str) -> str:
+    """``text`` without a value that is held, also where it was escaped by ``repr``."""
+    for value in sorted(_values, key=len, reverse=True):
+        shown = f"<secret {_values[value]}>"
+        for form in (value, repr(value)[1:-1]):
+            text = text.replace(form, shown)
+    return text
+
+
+def recorder(record: Callable[[Mapping[str, Any]], None]) -> Callable[[Mapping[str, Any]], None]:
+    """``record``, given events that are redacted."""
+    return lambda event: record(_redacted(event))
+
+
+def _redacted(event: Any) -> Any:
+    if isinstance(event, str):
+        return redact(event)
+    if isinstance(event, Mapping):
+        return {key: _redacted(value) for key, value in event.items()}
+    if isinstance(event, list | tuple):
+        return [_redacted(value) for value in event]
+    return event

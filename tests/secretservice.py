@@ -1,0 +1,69 @@
+"""A real Secret Service for tests: a bus and a keyring daemon of their own, unlocked without anybody's help."""
+
+from __future__ import annotations
+
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+
+PASSWORD = b"the password of the login keyring"
+LOCK = "import secretstorage; bus = secretstorage.dbus_init(); secretstorage.get_default_collection(bus).lock()"
+
+
+class SecretService:
+    """A context manager; ``variables`` is what reaches it. Its keyring lies below ``home``, which is ``user``'s.
+
+    Without a ``daemon`` there is only the bus.
+    """
+
+    def __init__(self, home: Path, user: int | None = None, *, daemon: bool = True) -> None:
+        self._home, self._user, self._daemon = home, user, daemon
+        self._stack = ExitStack()
+        self.variables: dict[str, str] = {}
+
+    def __enter__(self) -> SecretService:
+        self.run("mkdir", "-p", "-m", "700", str(self._home / ".runtime"))
+        bus = subprocess.Popen(
+            [
+                "dbus-daemon",
+                "--session",
+                "--nofork",
+                "--nopidfile",
+                "--print-address=1",
+                f"--address=unix:dir={self._home}",
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=self._environment(),
+            user=self._user,
+            group=self._user,
+        )
+        self._stack.callback(bus.wait)
+        self._stack.callback(bus.kill)
+        assert bus.stdout
+        self._stack.enter_context(bus.stdout)
+        self.variables = {"DBUS_SESSION_BUS_ADDRESS": bus.stdout.readline().decode().strip()}
+        # It answers once it has put itself into the background, and ends with its bus.
+        if self._daemon:
+            self.run("gnome-keyring-daemon", "--unlock", "--components=secrets", stdin=PASSWORD)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def run(self, *words: str, stdin: bytes = b"") -> bytes:
+        """The output of a command on this bus."""
+        done = subprocess.run(
+            words,
+            input=stdin,
+            capture_output=True,
+            env=self._environment() | self.variables,
+            user=self._user,
+            group=self._user,
+            check=True,
+            timeout=20,
+        )
+        return done.stdout
+
+    def _environment(self) -> dict[str, str]:
+        return {"HOME": str(self._home), "PATH": "/usr/bin:/bin", "XDG_RUNTIME_DIR": str(self._home / ".runtime")}
