@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from mcpbox import paths
 from mcpbox.errors import ProfileError
+from mcpbox.secrets import PREFIX
 
 UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
@@ -123,6 +124,7 @@ SETTABLE = "letters, digits and '_', for a variable that neither loads code nor 
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET = r"[A-Za-z0-9_.-]{1,128}"
 _SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB|GiB)")
 _NPM = re.compile(r"npm:(@[a-z0-9~-][a-z0-9._~-]*/)?[a-z0-9~-][a-z0-9._~-]*")
 _PYPI = re.compile(r"pypi:[a-z0-9]+(-[a-z0-9]+)*")
@@ -235,10 +237,6 @@ def require_enforceable(resolved: Resolved) -> None:
                 f"{resolved.source}: {table}.{key} = {_toml(value)}: this version of mcpbox cannot enforce it",
                 f"it runs only with {table}.{key} = {_toml(possible)}",
             )
-    if profile.secrets:
-        names = ", ".join(profile.secrets)
-        message = f"{resolved.source}: secrets: this version of mcpbox cannot inject {names}"
-        raise ProfileError(message, "it runs only without [secrets]")
 
 
 def _check(profile: Profile, source: str) -> None:
@@ -259,9 +257,11 @@ def _check(profile: Profile, source: str) -> None:
     for name, value in profile.environment.items():
         if not is_settable(name) or "\0" in value:
             raise wrong(f"environment.{name}", value, f"{SETTABLE}, and a value without NUL")
+        if PREFIX in value:
+            raise wrong(f"environment.{name}", value, f'under [secrets]: {name} = "keyring:{profile.name}/NAME"')
     for name, value in profile.secrets.items():
         # A secret of one server can never be named by the profile of another.
-        if not is_settable(name) or not re.fullmatch(rf"keyring:{re.escape(profile.name)}/[^/\0]+", value):
+        if not is_settable(name) or not re.fullmatch(rf"keyring:{re.escape(profile.name)}/{_SECRET}", value):
             raise wrong(f"secrets.{name}", value, f'"keyring:{profile.name}/NAME"')
     if profile.network.allow:
         from mcpbox.egress.rules import RuleError, Rules

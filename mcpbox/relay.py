@@ -88,6 +88,7 @@ class Relay:
         record: Recorder,
         *,
         answer_within: float,
+        redact: Callable[[str], str] = str,
         host_in: int = 0,
         host_out: int = 1,
         errors: int = 2,
@@ -95,6 +96,7 @@ class Relay:
         self._session = session
         self._process = process
         self._record = record
+        self._redact = redact
         self._host_in = host_in
         self._outlets = {Side.CLIENT: Outlet(nonblocking(host_out)), Side.SERVER: Outlet(process.stdin)}
         self._errors = Outlet(nonblocking(errors))
@@ -264,6 +266,7 @@ class Relay:
         if last := self._last_words.decode(errors="replace").strip():
             why += f": {last.splitlines()[-1]}"
         self._perform(self._session.end(Side.SERVER))
+        why = self._redact(why)
         self._flush_answers(self._session.abandon(jsonrpc.SERVER_GONE, why, "its own messages are in the host's log"))
         return code
 

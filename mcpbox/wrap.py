@@ -6,7 +6,7 @@ import gc
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from mcpbox import command, paths, policy, profile, relay, sandbox, sessions
 from mcpbox.errors import McpboxError, Unprepared, UsageError
 from mcpbox.journal import Journal
 from mcpbox.policy.base import Rules
+from mcpbox.secrets import PREFIX
 from mcpbox.session import Session
 from mcpbox.spec import build_spec, server_name
 
@@ -79,11 +80,18 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
         stack.callback(journal.close)
         passed = _passed((*options.env, *server.passed))
         spec = build_spec(server, resolved, session=session.id, name=name, home=home, cwd=cwd, passed=passed)
+        record: relay.Recorder = journal.record
+        redact: Callable[[str], str] = str
+        if resolved.profile.secrets or any(PREFIX in text for text in (*spec.command, *spec.environment.values())):
+            from mcpbox.secrets import held, launch
+
+            spec = launch.inject(spec, server, resolved, passed, session.remember)
+            record, redact = held.recorder(journal.record), held.redact
         if options.learn_network or resolved.profile.network.allow:
             from mcpbox import network
 
             spec = replace(spec, relay=network.relay(resolved, learn=options.learn_network))
-        journal.record(
+        record(
             {
                 "event": "launch",
                 "command": list(argv),
@@ -99,7 +107,7 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
         raise _NotStarted(McpboxError(str(error), "run: mcpbox doctor")) from None
     stack.callback(process.close)
     if process.egress is not None:
-        gateway = network.open_gateway(process, resolved, journal.record, learn=options.learn_network)
+        gateway = network.open_gateway(process, resolved, record, learn=options.learn_network)
         stack.callback(gateway.close)
         if options.learn_network:
             stack.callback(lambda: network.tell(f"to allow what was used:\n{network.learned(gateway, resolved)}"))
@@ -118,8 +126,9 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
     gc.enable()
     messenger = Session(policy.build(rules), int(messages.max_bytes))
     left = patience * 0.9 - (time.monotonic() - began)
-    code = relay.Relay(messenger, process, journal.record, answer_within=max(left, patience * 0.1)).run()
-    journal.record({"event": "end", "code": code})
+    within = max(left, patience * 0.1)
+    code = relay.Relay(messenger, process, record, answer_within=within, redact=redact).run()
+    record({"event": "end", "code": code})
     if server.unproven and messenger.started:
         from mcpbox.packages import prepare
 

@@ -37,6 +37,8 @@ HEAD = 'version = 1\nname = "test"\n'
         (HEAD + '[environment]\n"A-B" = "/x"\n', "environment.A-B", "letters"),
         (HEAD + '[secrets]\nTOKEN = "keyring:github/TOKEN"\n', "secrets.TOKEN", "keyring:test/NAME"),
         (HEAD + '[secrets]\nTOKEN = "hunter2"\n', "secrets.TOKEN", "keyring:test/NAME"),
+        (HEAD + '[secrets]\nLD_PRELOAD = "keyring:test/X"\n', "secrets.LD_PRELOAD", "keyring:test/NAME"),
+        (HEAD + '[environment]\nT = "mcpbox-secret:test/X"\n', "environment.T", 'under [secrets]: T = "keyring:test/'),
         (HEAD + '[messages]\nsampling = "ask"\n', 'messages.sampling = "ask"', '"deny" or "allow"'),
         ('version = 1\nname = "t"\nmatches = ["npm:@a/*"]\n', 'matches = "npm:@a/*"', "never a pattern"),
         ('version = 1\nname = "t"\nmatches = ["pypi:A_b"]\n', "matches", "PEP 503"),
@@ -77,7 +79,6 @@ def test_the_defaults_allow_nothing() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        '[secrets]\nTOKEN = "keyring:test/TOKEN"\n',
         '[tools]\nnew = "block"\n',
         '[tools]\nchanged = "block"\n',
         '[messages]\ninjection = "annotate"\n',

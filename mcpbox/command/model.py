@@ -15,6 +15,7 @@ class Command(Struct, frozen=True):
     ``matches`` can name. ``arguments`` are the server's own, which may be paths. ``environment`` is what the program
     needs to be the same one, never copied from the host's. ``unproven`` is the lock's key of an updated package that
     has not started yet. ``passed`` are names of variables of the host's that the command itself passes on.
+    ``package`` is the lock's key of the package it is, if mcpbox installed it.
     """
 
     argv: tuple[str, ...]
@@ -26,3 +27,4 @@ class Command(Struct, frozen=True):
     image: str = ""
     unproven: str = ""
     passed: tuple[str, ...] = ()
+    package: str = ""

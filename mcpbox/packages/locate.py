@@ -76,6 +76,7 @@ def locate(
         identities=identities,
         arguments=request.arguments,
         unproven=request.key if entry.previous else "",
+        package=request.key,
     )
     if not command.unproven:
         files = [Path(os.path.realpath(lock.file())), directory / store.MANIFEST]

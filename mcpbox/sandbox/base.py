@@ -48,7 +48,8 @@ class SandboxSpec(Struct, frozen=True):
     ``environment`` is the whole environment. ``home`` and /tmp are writable, in memory, each at most ``scratch``
     bytes. ``uid`` and ``gid`` are the server's, on the host too, and never 0. ``memory`` is in bytes, ``cpus`` in
     processors. Without a ``relay`` there is no way out of the sandbox's network namespace. ``rooms`` are more
-    directories that are empty, writable and in memory, with their sizes in bytes.
+    directories that are empty, writable and in memory, with their sizes in bytes. ``secrets`` are more variables, whose
+    values must be seen by nobody but the server: in no argument, file or configuration.
     """
 
     session: str
@@ -68,6 +69,7 @@ class SandboxSpec(Struct, frozen=True):
     image: str = ""
     relay: Relay | None = None
     rooms: Mapping[str, int] = {}
+    secrets: Mapping[str, str] = {}
 
 
 class Process(Protocol):

@@ -211,7 +211,7 @@ def _start(spec: SandboxSpec, program: str, limits: quota.Quota, stack: ExitStac
             stdin=child_in,
             stdout=child_out,
             stderr=child_err,
-            env={**spec.environment, **limits.environment},
+            env={**spec.environment, **spec.secrets, **limits.environment},
             pass_fds=tuple(fds.values()),
             cwd="/",
             # Safe: no other thread runs yet.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,16 @@ OPEN_FILES = 4096
 #: Opening "up" tells that the server's input is open, before which its end of file would be lost. The limits are for
 #: rootless Podman, which takes none from its API (Podman's issue 25881); one that is lower already stays.
 SHIM = f'ulimit -n {OPEN_FILES}; ulimit -c 0; exec <{INSIDE}/in; : >{INSIDE}/up; exec "$@" >{INSIDE}/out 2>{INSIDE}/err'
+
+
+#: Becomes the server with more variables, one line of standard input for the value of each name before "--", in the
+#: form of printf's %b. Shells drop the line ends at the end of what a command prints, hence the "." after it. "read"
+#: takes no byte beyond the line.
+EXPORT = (
+    'while [ "$1" != -- ]; do IFS= read -r mcpbox_value && mcpbox_value=$(printf "%b." "$mcpbox_value") && '
+    'export "$1=${mcpbox_value%.}" || exit 125; shift; done; shift; unset mcpbox_value; exec "$@"'
+)
+_ESCAPED = re.compile(rb"[^ -\[\]-~]")
 
 
 class Facts(Struct, frozen=True):
@@ -51,12 +62,18 @@ def facts(version: Mapping[str, Any], info: Mapping[str, Any], endpoint: Endpoin
 
 
 def container_config(
-    spec: SandboxSpec, image: str, engine_facts: Facts, streams: str = "", volumes: Sequence[str] = ()
+    spec: SandboxSpec,
+    image: str,
+    engine_facts: Facts,
+    streams: str = "",
+    volumes: Sequence[str] = (),
+    entry_point: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The body of ``POST /containers/create``.
 
     ``streams`` is the directory of the FIFOs, or "" for the attach stream; ``volumes`` are the image's. The image's own
-    environment stays, under the spec's; it says nothing about the host.
+    environment stays, under the spec's; it says nothing about the host. With secrets, ``entry_point`` is what an image
+    that the spec names would run, and ``secret_lines`` has to be written to the container's input.
     """
     attached = not streams
     user = f"{spec.uid}:{spec.gid}"
@@ -64,6 +81,8 @@ def container_config(
         # Root of a rootless engine's containers is the user who runs the engine, and nobody else can read the mounts.
         user = "0:0"
     command = list(spec.command) if spec.image else _command(spec)
+    if spec.secrets:
+        command = ["/bin/sh", "-c", EXPORT, "sh", *spec.secrets, "--", *entry_point, *command]
     mounts = [
         {
             "Type": "bind",
@@ -121,7 +140,7 @@ def container_config(
         "HostConfig": host,
         "Cmd": command,
     }
-    if not spec.image:
+    if not spec.image or spec.secrets:
         body["Entrypoint"] = []
     if spec.relay is not None:
         # The namespace, and with it the host name and the files of name resolution, are the relay's.
@@ -130,6 +149,15 @@ def container_config(
     if engine_facts.podman:
         podman.adapt(body, engine_facts.needs, rootless=engine_facts.rootless, scratch=spec.scratch)
     return body
+
+
+def secret_lines(secrets: Mapping[str, str]) -> bytes:
+    """What ``EXPORT`` reads."""
+
+    def escaped(value: str) -> bytes:
+        return _ESCAPED.sub(lambda byte: b"\\0%03o" % byte[0][0], value.encode(errors="surrogateescape"))
+
+    return b"".join(escaped(value) + b"\n" for value in secrets.values())
 
 
 def relay_config(spec: SandboxSpec, relay: Relay, image: str, engine_facts: Facts, streams: str) -> dict[str, Any]:

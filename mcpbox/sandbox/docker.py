@@ -9,9 +9,11 @@ engine on another machine sees no path of this one: a package is brought to it (
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -22,12 +24,25 @@ from mcpbox import config, paths
 from mcpbox.errors import BackendError
 from mcpbox.sandbox import companion, dial, engine, layers, podman
 from mcpbox.sandbox.base import Finding, Remember, SandboxSpec, Usage
-from mcpbox.sandbox.container import OPEN_FILES, Facts, container_config, facts, name_of, relay_config, relay_name_of
+from mcpbox.sandbox.container import (
+    OPEN_FILES,
+    Facts,
+    container_config,
+    facts,
+    name_of,
+    relay_config,
+    relay_name_of,
+    secret_lines,
+)
 from mcpbox.sandbox.dial import Endpoint
 from mcpbox.sandbox.streams import AttachedStreams, FifoStreams, Streams
 
 if TYPE_CHECKING:
     from docker.api import APIClient
+
+
+#: How long a started container may take to read its secrets.
+TOLD_SECONDS = 10
 
 
 def available() -> Finding:
@@ -57,7 +72,7 @@ def launch(spec: SandboxSpec, remember: Remember) -> Container:
             stack.callback(client.close)
             version, info = client.version(), client.info()
             _require_limits(engine.unenforceable(info))
-            volumes = _require_image(client, image)
+            about_image = _require_image(client, image)
             about = facts(version, info, endpoint, os.uname().release)
             if about.podman:
                 if not about.same_kernel:
@@ -72,9 +87,13 @@ def launch(spec: SandboxSpec, remember: Remember) -> Container:
             beside = None if spec.relay is None else _start_relay(client, endpoint, spec, about, stack)
             streams = _streams(endpoint, name, about.same_kernel and not spec.image)
             stack.callback(streams.close)
-            body = container_config(_venv_by_name(spec), image, about, streams.directory, volumes)
+            entry_point, spec = _entry_point(spec, about_image)
+            volumes = list(about_image.get("Volumes") or ())
+            body = container_config(_venv_by_name(spec), image, about, streams.directory, volumes, entry_point)
             engine.create(client, name, body)
             stack.callback(_remove, client, name)
+            if spec.secrets and spec.image:
+                _require_shell(client, name, image)
             if about.podman:
                 _require_kept(client, name, body, attached=not streams.directory)
             end = engine.next_exit(client, name)
@@ -82,6 +101,8 @@ def launch(spec: SandboxSpec, remember: Remember) -> Container:
             # Before the server runs: its first question would be lost, or it would take the relay's ports.
             egress = None if beside is None or spec.relay is None else companion.connect(spec.relay, beside)
             client.start(name)
+            if spec.secrets:
+                _tell(streams.stdin, secret_lines(spec.secrets))
             pid = int(client.inspect_container(name)["State"]["Pid"]) if about.same_kernel else 0
         except BackendError:
             raise
@@ -309,10 +330,45 @@ def _venv_by_name(spec: SandboxSpec) -> SandboxSpec:
     return replace(spec, command=(name, *spec.command[1:]), environment={**spec.environment, "PYTHONPATH": site})
 
 
-def _require_image(client: APIClient, image: str) -> list[str]:
-    """The volumes an image declares. Raises BackendError if it is not here."""
+def _entry_point(spec: SandboxSpec, image: Mapping[str, Any]) -> tuple[list[str], SandboxSpec]:
+    """The entry point of an image that the spec names, and the spec with the image's words where it has none.
+
+    An engine forgets both once it is asked for another program, which is what secrets take.
+    """
+    if not spec.image or not spec.secrets:
+        return [], spec
+    found = list(image.get("Entrypoint") or ())
+    return found, replace(spec, command=spec.command or tuple(image.get("Cmd") or ()))
+
+
+def _require_shell(client: APIClient, container: str, image: str) -> None:
     try:
-        return list(client.inspect_image(image)["Config"].get("Volumes") or ())
+        client.get_archive(container, "/bin/sh")[0].close()
+    except Exception as error:
+        if not _gone(error):
+            raise
+        message = f"the image {image} has no shell, which is what hands a server its secrets under Docker"
+        raise BackendError(message, "use an image with /bin/sh, or the server's npm or PyPI package") from None
+
+
+def _tell(fd: int, data: bytes) -> None:
+    """Write to the input of a started container. Raises BackendError if it does not read."""
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    deadline = time.monotonic() + TOLD_SECONDS
+    view = memoryview(data)
+    while view:
+        if time.monotonic() > deadline or not poll.poll(TOLD_SECONDS * 1000):
+            raise BackendError("the container does not take its secrets", "run: mcpbox doctor")
+        with suppress(BlockingIOError):
+            view = view[os.write(fd, view) :]
+
+
+def _require_image(client: APIClient, image: str) -> Mapping[str, Any]:
+    """The configuration that an image brings. Raises BackendError if it is not here."""
+    try:
+        found: Mapping[str, Any] = client.inspect_image(image)["Config"]
+        return found
     except Exception as error:
         if _gone(error):
             raise BackendError(f"the image {image} is not here; mcpbox never pulls at start", _get(image)) from None

@@ -1,0 +1,78 @@
+"""Who a program is to the owners of a secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mcpbox.command.model import Command
+from mcpbox.errors import SecretError
+from mcpbox.profile import Profile, Resolved
+from mcpbox.sandbox.base import SandboxSpec
+from mcpbox.secrets import held
+from mcpbox.secrets.launch import identity_of, inject
+
+NODE, PYTHON = "/usr/bin/node", "/usr/bin/python3"
+
+
+@pytest.mark.parametrize(
+    ("command", "identities"),
+    [
+        (Command(("stdio",), image="ghcr.io/a/b:1"), ("image:ghcr.io/a/b", "image:ghcr.io/a/b:1")),
+        (Command((), image="host:5000/a@sha256:00"), ("image:host:5000/a", "image:host:5000/a@sha256:00")),
+        (Command((), image="a"), ("image:a",)),
+        (Command((NODE, "/s/x.js"), "node", identities=("npm:x",), package="npm:x"), ("npm:x",)),
+        # A node_modules of anybody's can say that it is any package.
+        (Command((NODE, "/s/x.js"), "node", identities=("npm:x",)), ("file:/s/x.js",)),
+        (Command((NODE, "--trace-warnings", "/s/x.js", "a"), "node", arguments=("a",)), ("file:/s/x.js",)),
+        (Command((PYTHON, "-u", "/s/x.py", "-m"), "python", arguments=("-m",)), ("file:/s/x.py",)),
+        (Command((PYTHON, "-m", "mod", "a"), "python", arguments=("a",)), (f"file:{PYTHON}#mod",)),
+        (Command(("/s/server", "a"), arguments=("a",)), ("file:/s/server",)),
+        (Command((PYTHON, "-c", "code"), "python"), ()),
+        (Command((NODE, "-e", "code"), "node"), ()),
+        (Command((NODE,), "node"), ()),
+    ],
+)
+def test_a_program_is_its_package_or_its_file(command: Command, identities: tuple[str, ...]) -> None:
+    assert identity_of(command) == identities
+
+
+def test_a_link_is_also_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "real").touch()
+    (tmp_path / "link").symlink_to("real")
+    assert identity_of(Command((f"{tmp_path}/link",))) == (f"file:{tmp_path}/link", f"file:{tmp_path}/real")
+
+
+SPEC = SandboxSpec(
+    session="s", name="n", command=(NODE, "/s/x.js"), cwd="/", environment={"T": "mcpbox-secret:s/T"}, mounts=(),
+    home="/h", uid=1, gid=1, memory=1, cpus=1, pids=1, scratch=1,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (
+            Command((NODE, "/s/x.js"), "node", environment={"NODE_OPTIONS": "--import=data:"}),
+            "cannot have NODE_OPTIONS",
+        ),
+        (Command((NODE, "--x=mcpbox-secret:s/T", "/s/x.js"), "node"), "only an argument of a server"),
+        (Command(("mcpbox-secret:s/T",), arguments=("mcpbox-secret:s/T",), image="i"), "only an argument of a server"),
+    ],
+)
+def test_what_would_run_other_code_or_show_the_value_is_refused(command: Command, message: str) -> None:
+    with pytest.raises(SecretError, match=message):
+        inject(SPEC, command, Resolved(Profile(), None, frozenset()), (), lambda _: None)
+
+
+def test_held_values_show_in_nothing_that_is_printed() -> None:
+    assert repr(held.Values(TOKEN="value")) == "<1 secret values>"
+    held.hold("s/N", "line one\nline two")
+    assert held.redact("x line one\nline two y") == "x <secret s/N> y"
+    assert held.redact(repr(ValueError("line one\nline two"))) == "ValueError('<secret s/N>')"
+    events: list[object] = []
+    held.recorder(events.append)({"reason": ["line one\nline two", 3]})
+    assert events == [{"reason": ["<secret s/N>", 3]}]
+    held.hold("s/SHORT", "abc")
+    assert held.redact("abc") == "abc"
