@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import shutil
+import subprocess
+import sys
 from typing import Any
 
 import pytest
+from conftest import must_work
 
 from mcpbox.errors import BackendError
 from mcpbox.sandbox import docker, engine, podman
 from mcpbox.sandbox.base import Mount, SandboxSpec
-from mcpbox.sandbox.container import Facts, container_config, facts
+from mcpbox.sandbox.container import EXPORT, Facts, container_config, facts, secret_lines
 from mcpbox.sandbox.dial import Endpoint
 
 SPEC = SandboxSpec(
@@ -56,6 +61,47 @@ def test_an_image_of_the_users_keeps_its_entry_point() -> None:
 
     body = container_config(replace(SPEC, image="other", command=("stdio",)), "other", Facts())
     assert body["Cmd"] == ["stdio"] and "Entrypoint" not in body and body["AttachStdin"]
+
+
+def test_secrets_are_named_in_the_request_and_not_told() -> None:
+    from msgspec.structs import replace
+
+    spec = replace(SPEC, secrets={"TOKEN": "hunter2", "KEY": "swordfish"})
+    for body in (
+        container_config(spec, "image", Facts(), "/fifos"),
+        container_config(replace(spec, image="i"), "i", Facts(), entry_point=["/entry"]),
+    ):
+        assert "hunter2" not in str(body) and "swordfish" not in str(body)
+        assert body["Entrypoint"] == []
+    assert body["Cmd"] == ["/bin/sh", "-c", EXPORT, "sh", "TOKEN", "KEY", "--", "/entry", *SPEC.command]
+
+
+@pytest.mark.parametrize("shell", [("dash",), ("bash", "--posix"), ("busybox", "sh")], ids=lambda words: words[0])
+@pytest.mark.parametrize("language", ["C", "C.UTF-8"])
+def test_every_shell_hands_on_every_byte(shell: tuple[str, ...], language: str) -> None:
+    if shutil.which(shell[0]) is None:
+        must_work(f"there is no {shell[0]}")
+    values = {
+        "ALL": bytes(range(1, 256)),
+        "BACKWARDS": bytes(range(255, 0, -1)),
+        "LINES": b"\n\n a\r\n \n\n",
+        "ESCAPES": rb"\0101 \c \\ %s $(id) `id` ${HOME} ' \" \n0",
+        "DIGITS": b"\x001"[1:] + b"\x0177\xff0",
+        "LONG": b"\\x" * 5120,
+    }
+    secrets = {name: value.decode(errors="surrogateescape") for name, value in values.items()}
+    show = "import os, sys; print(dict(os.environb)); print(sys.stdin.buffer.read())"
+    done = subprocess.run(
+        [*shell, "-c", EXPORT, "sh", *secrets, "--", sys.executable, "-c", show],
+        input=secret_lines(secrets) + b"the server's own\n",
+        env={"PATH": "/usr/bin:/bin", "LANG": language},
+        capture_output=True,
+        check=True,
+    )
+    seen, rest = done.stdout.decode().splitlines()
+    environment = ast.literal_eval(seen)
+    assert {name: environment[name.encode()] for name in values} == values
+    assert ast.literal_eval(rest) == b"the server's own\n" and b"mcpbox_value" not in environment
 
 
 LOCAL = {"KernelVersion": "6.1", "ApiVersion": "1.41", "Components": [{"Name": "Engine"}]}

@@ -38,10 +38,12 @@ def code(tmp_path: Path) -> Path:
 
 def test_a_script_sees_what_it_would_have_seen(code: Path) -> None:
     script = str(code / "module.py")
-    for options in ((), ("-u", "-B"), ("-u", "--")):
+    plain: tuple[tuple[str, ...], ...] = ((), ("-u", "-B"), ("-u", "--"))
+    for options in plain:
         found, _ = run((PYTHON, *options, script, "a", WORD), 2, code)
         assert found == [[script, "a", VALUE], str(code), "__main__", False]
-    for options in (("-I",), ("-s", "-E")):
+    isolated: tuple[tuple[str, ...], ...] = (("-I",), ("-s", "-E"))
+    for options in isolated:
         found, _ = run((PYTHON, *options, script, WORD), 1, code)
         assert found[0] == [script, VALUE]
 
