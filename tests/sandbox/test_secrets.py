@@ -254,7 +254,7 @@ def test_a_process_that_holds_secrets_leaves_no_core(runner: Runner) -> None:
         host.initialize()
         limits = Path(f"/proc/{host.process.pid}/limits").read_text()
         assert [line.split()[4:6] for line in limits.splitlines() if "core file" in line] == [["0", "0"]]
-        # What the kernel does with the files of a process that is not dumpable (proc(5)).
+        # What the kernel does with the files of a process that is not dumpable (proc(5)); root's are root's anyway.
         assert os.stat(f"/proc/{host.process.pid}/environ").st_uid == 0
         inside = host.call("run", words=["/bin/sh", "-c", "ulimit -c"])["structuredContent"]
         assert inside["out"] == "0\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -231,3 +232,25 @@ def test_the_index_holds_no_value_and_is_private(home: Path) -> None:
     index.file().write_text("{")
     with pytest.raises(SecretError, match=r"secrets\.json"):
         open_store().names()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_half_way_the_old_value_is_for_nobody_new(home: Path, when: str) -> None:
+    vault.create("key-file", key_file=home / "key")
+    open_store().set(REF, "old", OWNERS)
+    code = (
+        "import os, signal; from mcpbox.secrets.store import Store; from mcpbox.secrets import vault\n"
+        "from mcpbox.secrets.reference import Reference\n"
+        "class Killed(vault.Vault):\n    def set(self, reference, value):\n"
+        f"        if {when!r} == 'after': super().set(reference, value)\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Store(lambda _: Killed(), Killed).set(Reference('github', 'TOKEN'), 'new', ('npm:new',))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    for identities in (OWNERS, ("npm:new",)):
+        with pytest.raises(SecretError, match="has no value any more") as failure:
+            open_store().release(REF, identities)
+        assert failure.value.hint == "run: mcpbox secrets set github/TOKEN"
+    assert [item.ref for item in open_store().names()] == [REF]
+    open_store().set(REF, "new", ("npm:new",))
+    assert open_store().release(REF, ("npm:new",)) == "new"
