@@ -123,6 +123,13 @@ def test_the_start_path_imports_what_it_needs_and_no_more() -> None:
     assert len(loaded) <= 200
 
 
+def test_reading_a_secret_does_not_import_the_keyring_library() -> None:
+    loaded = loaded_by(
+        "import mcpbox.secrets.launch; from mcpbox.secrets import keyrings, secretservice; keyrings.KINDS"
+    )
+    assert "secretstorage" in loaded and not loaded & {"keyring", "http.client", "email", "importlib_metadata"}
+
+
 def test_only_one_module_imports_the_keyring_library() -> None:
     for name, path in MODULES.items():
         assert name == "mcpbox.secrets.keyrings" or "keyring" not in {

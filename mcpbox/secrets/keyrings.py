@@ -45,7 +45,7 @@ class Kind(Struct, frozen=True):
 
 
 KINDS = (
-    Kind("secret-service", "the Secret Service", "linux", "keyring.backends.SecretService", "Keyring"),
+    Kind("secret-service", "the Secret Service", "linux", "mcpbox.secrets.secretservice", "Keyring"),
     Kind("kwallet", "KWallet", "linux", "keyring.backends.kwallet", "DBusKeyring"),
     Kind("macos", "the macOS keychain", "darwin", "keyring.backends.macOS", "Keyring"),
     # CRED_MAX_CREDENTIAL_BLOB_SIZE is 2,560 bytes, and the library writes UTF-16.

@@ -278,13 +278,15 @@ def test_an_image_without_a_shell_is_refused(runner: Runner, tmp_path: Path) -> 
     endpoint = engine.find()
     assert endpoint
     with engine.connect(endpoint) as client:
-        client.import_image(str(tmp_path / "empty.tar"), repository="mcpbox/no-shell", tag="test")
+        client.import_image(str(tmp_path / "empty.tar"), repository="localhost/mcpbox/no-shell", tag="test")
         try:
-            keep(runner, "test/TOKEN", VALUES["PLAIN"], "image:mcpbox/no-shell")
+            keep(runner, "test/TOKEN", VALUES["PLAIN"], "image:localhost/mcpbox/no-shell")
             variables = {**runner.variables, "TOKEN": "mcpbox-secret:test/TOKEN"}
-            words = ["docker", "run", "-e", "TOKEN", "mcpbox/no-shell:test", "/server"]
+            words = ["docker", "run", "-e", "TOKEN", "localhost/mcpbox/no-shell:test", "/server"]
             with replace(runner, variables=variables).wrap(*words) as host:
-                assert "mcpbox/no-shell:test has no shell" in host.initialize()["error"]["message"]
-            assert eventually(lambda: not client.containers(all=True, filters={"ancestor": "mcpbox/no-shell:test"}))
+                assert "localhost/mcpbox/no-shell:test has no shell" in host.initialize()["error"]["message"]
+            assert eventually(
+                lambda: not client.containers(all=True, filters={"ancestor": "localhost/mcpbox/no-shell:test"})
+            )
         finally:
-            client.remove_image("mcpbox/no-shell:test", force=True)
+            client.remove_image("localhost/mcpbox/no-shell:test", force=True)

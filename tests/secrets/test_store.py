@@ -162,6 +162,19 @@ def test_without_a_keyring_nothing_is_kept_and_nothing_falls_back(monkeypatch: p
     assert index.load() == {}
 
 
+def test_the_keyring_library_finds_the_same_items(service: SecretService) -> None:
+    open_store().set(REF, "value", OWNERS)
+    code = (
+        "from keyring.backends.SecretService import Keyring\nkeyring = Keyring()\n"
+        "print(keyring.get_password('mcpbox', 'github/TOKEN'))\n"
+        "keyring.set_password('mcpbox', 'github/TOKEN', 'changed')"
+    )
+    assert service.run(sys.executable, "-c", code) == b"value\n"
+    assert open_store().get(REF) == "changed"
+    open_store().delete(REF)
+    assert service.run(sys.executable, "-c", code) == b"None\n"
+
+
 def test_what_chooses_a_keyring_from_outside_is_not_heard(
     service: SecretService, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
@@ -174,9 +187,8 @@ def test_what_chooses_a_keyring_from_outside_is_not_heard(
 
 
 def test_no_weak_keyring_is_in_the_list() -> None:
-    assert {kind.module for kind in keyrings.KINDS} == {
-        f"keyring.backends.{name}" for name in ("SecretService", "kwallet", "macOS", "Windows")
-    }
+    library = {f"keyring.backends.{name}" for name in ("kwallet", "macOS", "Windows")}
+    assert {kind.module for kind in keyrings.KINDS} == library | {"mcpbox.secrets.secretservice"}
     with pytest.raises(SecretError, match="no keyring here"):
         keyrings.choose(1, system="plan9")
     with pytest.raises(SecretError, match="not a keyring that mcpbox knows"):
