@@ -56,7 +56,10 @@ def test_a_pinned_npm_server_gets_its_secret_and_another_does_not(bubble: Runner
     other = "npm:@modelcontextprotocol/server-memory"
     keep(bubble, "everything/TOKEN", VALUE, other)
     with runner.wrap("npx", "-y", owner.removeprefix("npm:"), options=options) as host:
-        assert f"the secret everything/TOKEN is for {other}, not for {owner}" in host.initialize()["error"]["message"]
+        assert (
+            f"the secret everything/TOKEN is for {other}, not for {owner}"
+            in host.request("initialize", {})["error"]["message"]
+        )
 
 
 def test_a_pinned_pypi_server_gets_a_secret_in_an_argument(bubble: Runner) -> None:

@@ -32,6 +32,6 @@ def test_named_variables_are_passed_and_others_are_not(runner: Runner) -> None:
 @pytest.mark.parametrize("name", ["PATH", "LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "NODE_OPTIONS", "A-B", "A=b", ""])
 def test_a_variable_that_loads_code_is_refused_in_the_host(runner: Runner, name: str) -> None:
     with start(runner, {}, "--env", name) as host:
-        error = host.initialize()["error"]
+        error = host.request("initialize", {})["error"]
         assert f"the variable {name!r} cannot be passed on" in error["message"] and "loads code" in error["message"]
         assert host.process.wait(10) == 2

@@ -203,20 +203,20 @@ def test_an_argument_of_a_node_server(runner: Runner) -> None:
 def test_what_cannot_be_given_is_an_error_in_the_host(runner: Runner, name: str, reference: str, message: str) -> None:
     keep(runner, "other/TOKEN", VALUES["PLAIN"], "npm:other")
     with start(runner, {"TOKEN": reference}) as host:
-        assert message in host.initialize()["error"]["message"]
+        assert message in host.request("initialize", {})["error"]["message"]
         assert host.process.wait(10) == 3
 
 
 def test_a_program_that_is_neither_gets_no_secret_in_an_argument(runner: Runner) -> None:
     with runner.wrap("/bin/cat", "mcpbox-secret:test/TOKEN") as host:
-        assert "it is no program of Node or Python" in host.initialize()["error"]["message"]
+        assert "it is no program of Node or Python" in host.request("initialize", {})["error"]["message"]
 
 
 def test_a_locked_keyring_is_an_error_in_the_host(runner: Runner) -> None:
     keep(runner, "test/TOKEN", VALUES["PLAIN"], f"file:{server(runner)}")
     subprocess.run([sys.executable, "-c", LOCK], env=runner.env, user=runner.uid, group=runner.uid, check=True)
     with start(runner, {"TOKEN": "mcpbox-secret:test/TOKEN"}) as host:
-        error = host.initialize()["error"]["message"]
+        error = host.request("initialize", {})["error"]["message"]
     assert "the Secret Service is locked (unlock it" in error
 
 
@@ -244,7 +244,7 @@ def test_last_words_with_a_secret_are_told_and_recorded_without_it(runner: Runne
     keep(runner, "test/TOKEN", VALUES["PLAIN"], f"file:{code}")
     started = replace(runner, variables={**runner.variables, "TOKEN": "mcpbox-secret:test/TOKEN"})
     with started.wrap(PYTHON, code, options=("--env", "TOKEN")) as host:
-        assert "bad token <secret test/TOKEN>" in host.initialize()["error"]["message"]
+        assert "bad token <secret test/TOKEN>" in host.request("initialize", {})["error"]["message"]
     require_unseen(runner, [VALUES["PLAIN"]])
 
 
@@ -284,7 +284,9 @@ def test_an_image_without_a_shell_is_refused(runner: Runner, tmp_path: Path) -> 
             variables = {**runner.variables, "TOKEN": "mcpbox-secret:test/TOKEN"}
             words = ["docker", "run", "-e", "TOKEN", "localhost/mcpbox/no-shell:test", "/server"]
             with replace(runner, variables=variables).wrap(*words) as host:
-                assert "localhost/mcpbox/no-shell:test has no shell" in host.initialize()["error"]["message"]
+                assert (
+                    "localhost/mcpbox/no-shell:test has no shell" in host.request("initialize", {})["error"]["message"]
+                )
             assert eventually(
                 lambda: not client.containers(all=True, filters={"ancestor": "localhost/mcpbox/no-shell:test"})
             )
