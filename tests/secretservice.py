@@ -6,6 +6,8 @@ import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
+from wire import eventually
+
 PASSWORD = b"the password of the login keyring"
 LOCK = "import secretstorage; bus = secretstorage.dbus_init(); secretstorage.get_default_collection(bus).lock()"
 
@@ -43,10 +45,31 @@ class SecretService:
         assert bus.stdout
         self._stack.enter_context(bus.stdout)
         self.variables = {"DBUS_SESSION_BUS_ADDRESS": bus.stdout.readline().decode().strip()}
-        # It answers once it has put itself into the background, and ends with its bus.
         if self._daemon:
-            self.run("gnome-keyring-daemon", "--unlock", "--components=secrets", stdin=PASSWORD)
+            self._start_daemon()
         return self
+
+    def _start_daemon(self) -> None:
+        daemon = subprocess.Popen(
+            ["gnome-keyring-daemon", "--foreground", "--unlock", "--components=secrets"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=self._environment() | self.variables,
+            user=self._user,
+            group=self._user,
+        )
+        self._stack.callback(daemon.wait)
+        self._stack.callback(daemon.kill)
+        assert daemon.stdin
+        with daemon.stdin:
+            daemon.stdin.write(PASSWORD)
+        assert eventually(self._has_owner, 20), "the keyring daemon does not start"
+
+    def _has_owner(self) -> bool:
+        asked = ("--dest=org.freedesktop.DBus", "/", "org.freedesktop.DBus.NameHasOwner")
+        words = ("dbus-send", "--session", "--print-reply", *asked, "string:org.freedesktop.secrets")
+        return b"boolean true" in self.run(*words)
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
