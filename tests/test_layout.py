@@ -39,6 +39,8 @@ PURE = (
     "mcpbox.hosts.flow",
     "mcpbox.hosts.jsontext",
     "mcpbox.hosts.model",
+    "mcpbox.hosts.record",
+    "mcpbox.hosts.rewrite",
     "mcpbox.hosts.shapes",
     "mcpbox.hosts.tomltext",
     "mcpbox.hosts.tree",
