@@ -69,7 +69,7 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
         home = paths.home()
         cwd = _cwd()
         choice = _Choice(options)
-        server = _command(argv, choice, home, cwd, began + patience * PREPARATION)
+        server = _command(argv, choice, home, cwd, _search_path(argv, options), began + patience * PREPARATION)
         resolved = choice.resolved(server.identities)
         profile.require_enforceable(resolved)
         name = server_name(options.name or resolved.profile.name, server)
@@ -152,11 +152,23 @@ class _Choice:
         return sandbox.choose(self._options.backend or self.resolved(identities).profile.sandbox.backend)
 
 
-def _command(argv: Sequence[str], choice: _Choice, home: Path, cwd: Path, deadline: float) -> command.Command:
+def _search_path(argv: Sequence[str], options: Options) -> str:
+    """Where to look for the command: a host that the desktop starts has not the PATH of the user's shell."""
+    own = os.environ.get("PATH", os.defpath)
+    if not (options.host and options.name):
+        return own
+    from mcpbox import registered
+
+    known = registered.path_for(options.host, options.name, argv)
+    return own if known is None else os.pathsep.join(dict.fromkeys(f"{known}{os.pathsep}{own}".split(os.pathsep)))
+
+
+def _command(
+    argv: Sequence[str], choice: _Choice, home: Path, cwd: Path, path: str, deadline: float
+) -> command.Command:
     """The command to run. A package that is seen for the first time is prepared, if that is done by ``deadline``."""
 
     def resolve() -> command.Command:
-        path = os.environ.get("PATH", os.defpath)
         return command.resolve(argv, path=path, cwd=str(cwd), home=str(home), backend=choice.backend)
 
     try:
