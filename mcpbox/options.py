@@ -44,6 +44,43 @@ def try_(backend: str, command: tuple[str, ...]) -> int:
     return verb.run(command, backend)
 
 
+hosts_option = click.option("--host", "hosts", metavar="HOST", multiple=True, help="Only this application's files.")
+configs_option = click.option("--config", "configs", metavar="FILE", multiple=True, help="This file, whosever it is.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+unasked_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+@cli.command()
+@hosts_option
+@configs_option
+@dry_run_option
+@unasked_option
+@click.option("--no-check", "check", flag_value=False, default=True, help="Do not try whether the servers still start.")
+def protect(hosts: tuple[str, ...], configs: tuple[str, ...], dry_run: bool, yes: bool, check: bool) -> int:
+    """Put the servers of your MCP applications behind mcpbox."""
+    from mcpbox.commands import protect as verb
+
+    return verb.protect(hosts, configs, dry_run, yes, check)
+
+
+@cli.command()
+@hosts_option
+@configs_option
+@dry_run_option
+@unasked_option
+@click.option("--restore", is_flag=True, help="First put the secrets back that migrate-secrets has moved.")
+def unprotect(hosts: tuple[str, ...], configs: tuple[str, ...], dry_run: bool, yes: bool, restore: bool) -> int:
+    """Give the servers of your MCP applications their own commands back."""
+    from mcpbox.commands import protect as verb
+
+    if restore:
+        from mcpbox.commands import migrate_secrets as first
+
+        if code := first.migrate_secrets(hosts, configs, dry_run, yes, True):
+            return code
+    return verb.unprotect(hosts, configs, dry_run, yes)
+
+
 @cli.command()
 @json_option
 def doctor(as_json: bool) -> int:

@@ -67,9 +67,10 @@ class Server:
         *,
         user: int | None = None,
         groups: Sequence[int] = (),
+        cwd: str | None = None,
     ) -> None:
         self._process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, cwd=cwd,
             user=user, group=user, extra_groups=None if user is None else list(groups),
         )  # fmt: skip
         self._held = b""

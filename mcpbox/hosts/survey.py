@@ -1,0 +1,218 @@
+"""What there is on this machine: the hosts' files, the servers in them, and what each would run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from mcpbox import command, paths, profile, sandbox
+from mcpbox.errors import McpboxError, Unprepared, UsageError
+from mcpbox.hosts import HOSTS, OTHER, by_id, configfile, discover, rewrite
+from mcpbox.hosts.document import DocumentError, parse
+from mcpbox.hosts.entries import entries
+from mcpbox.hosts.model import Entry, Place, Shape
+from mcpbox.hosts.record import Record
+from mcpbox.hosts.rewrite import Plan
+
+
+class Surveyed(Struct, frozen=True):
+    """One file of a host. ``broken`` is why it cannot be read, "" if it can; ``named`` says that the user named it."""
+
+    found: discover.Found
+    real: str
+    text: str
+    servers: tuple[Plan, ...]
+    named: bool
+    broken: str = ""
+    hint: str = ""
+
+
+class Facts(Struct, frozen=True):
+    """What a command comes to now: what ``status`` compares with what was approved.
+
+    ``profile`` and ``digest`` are "" for the defaults; ``package`` is the lock's key and the pinned version. ``fault``
+    is why the command cannot be run, "" if nothing speaks against it.
+    """
+
+    identities: tuple[str, ...] = ()
+    profile: str = ""
+    digest: str = ""
+    package: str = ""
+    fault: str = ""
+
+
+def survey(hosts: Sequence[str], configs: Sequence[str], also: Sequence[str] = ()) -> list[Surveyed]:
+    """The files of the hosts of these ids, of all for none, or ``configs`` alone where only they are named.
+
+    ``also`` are files that are looked at with the hosts', where they are still there. Raises UsageError.
+    """
+    chosen = [by_id(id) for id in hosts] or list(HOSTS)
+    where: dict[str, Any] = {
+        "home": paths.home(),
+        "environ": os.environ,
+        "system": discover.system(),
+        "root": _project(),
+    }
+    found: dict[tuple[str, tuple[str, ...]], tuple[discover.Found, bool]] = {}
+    if hosts or not configs:
+        others = discover.other_homes(discover.system(), os.environ)
+        for one in discover.find(chosen, **where, others=others):
+            found.setdefault((os.path.realpath(one.path), one.place.shape.servers), (one, False))
+    known = {real for real, _ in found}
+    for path in configs:
+        one = discover.at(path, HOSTS, **where)
+        found[os.path.realpath(path), one.place.shape.servers] = (one, True)
+    files = [_read(one, named) for one, named in found.values()]
+    for path in also:
+        if path not in known and os.path.isfile(path):
+            try:
+                files.append(_read(discover.at(path, HOSTS, **where), True))
+            except UsageError as error:
+                nobody = Place((discover.system(),), path, Shape("json", ()))
+                one = discover.Found(OTHER, nobody, path, discover.system())
+                files.append(Surveyed(one, path, "", (), True, error.message, error.hint))
+    return files
+
+
+def policy(file: Surveyed) -> str:
+    """Why servers in the file are never put behind mcpbox unasked, in the user's words; "" if they are."""
+    found = file.found
+    if found.place.scope == "managed":
+        return "is managed by this machine's administrator"
+    if found.system != discover.system():
+        return f"belongs to a host on {found.system}, which cannot start this mcpbox"
+    if found.place.scope == "project" and not file.named:
+        return (
+            "belongs to a project, and those who share it have no mcpbox at this machine's path; "
+            f"if it is yours alone: --config {found.path}"
+        )
+    return ""
+
+
+def overwriter(file: Surveyed) -> str:
+    """Why a change of the file would be lost; "" if it would not be."""
+    host = file.found.host
+    if host.overwrites and discover.running(host):
+        return f"would be written over by {host.name}, which is running: quit it, and run this again"
+    return ""
+
+
+def facts(words: Sequence[str], path: str, *, chosen: str | None = None, cwd: str = "") -> Facts:
+    """What the command of a server comes to, looked up in ``path``; ``chosen`` is the profile that its entry names."""
+    home = paths.home()
+    backends: dict[tuple[str, ...], str] = {}
+
+    def backend(identities: tuple[str, ...]) -> str:
+        wanted = profile.resolve(chosen, identities).profile.sandbox.backend
+        return backends.setdefault(identities, sandbox.choose(wanted))
+
+    identities: tuple[str, ...] = ()
+    fault = ""
+    try:
+        found = command.resolve(words, path=path, cwd=cwd or str(home), home=str(home), backend=backend)
+        identities = found.identities
+    except Unprepared as missing:
+        from mcpbox.packages import spec
+
+        identities = (spec.identity(missing.request),)
+    except McpboxError as error:
+        fault = f"{error.message}; {error.hint}" if error.hint else error.message
+    try:
+        resolved = profile.resolve(chosen, identities)
+    except McpboxError as error:
+        return Facts(identities, fault=fault or error.message)
+    package = _pinned(words)
+    if resolved.path is None:
+        return Facts(identities, package=package, fault=fault)
+    stated = sha256(resolved.path.read_bytes()).hexdigest()
+    return Facts(identities, resolved.profile.name, stated, package, fault)
+
+
+def drift(plan: Plan, record: Record | None, now: Facts) -> list[str]:
+    """What is not as it was approved, in the user's words. ``now`` is of the server's own command."""
+    entry = plan.entry
+    if not rewrite.is_wrapped(entry):
+        return ["was behind mcpbox, and its entry was written over since"] if record else []
+    found = []
+    if not os.access(entry.command, os.X_OK):
+        found.append(f"there is no mcpbox at {entry.command} any more")
+    words = rewrite.unwrapped(entry)
+    if record is None:
+        # By hand, it is nobody's to approve.
+        return [*found, "its approval is not on record"] if "--host" in rewrite.options(entry) else found
+    if record.command != digest(words[:1]):
+        found.append("its command is another than was approved")
+    if record.arguments != digest(words[1:]):
+        found.append("its arguments are others than were approved")
+    if record.profile != now.profile:
+        was, now_is = record.profile or "none", now.profile or "none"
+        found.append(f"its profile is {now_is}, and was {was} when it was approved")
+    elif record.digest != now.digest:
+        found.append(f"its profile {now.profile} says something else than when it was approved")
+    # Its first start may have been what pinned it.
+    if record.package and record.package != now.package:
+        found.append(f"its package is {now.package or 'not pinned'}, and was {record.package} when it was approved")
+    return found
+
+
+def digest(words: Sequence[str]) -> str:
+    """What a register keeps of words, which may hold secrets: their SHA-256."""
+    return sha256("\0".join(words).encode(errors="surrogatepass")).hexdigest()
+
+
+def variables(entry: Entry) -> tuple[str, ...]:
+    """The variables that the host sets for the server and that may be passed on to it."""
+    return tuple(name for name in entry.variables if profile.is_settable(name))
+
+
+def search_path(entry: Entry) -> str:
+    """The PATH to look the server's command up in: the entry's own, then this shell's."""
+    own = entry.env.get("PATH", "")
+    shell = os.environ.get("PATH", os.defpath)
+    # Where the host replaces something in it, only the host knows what comes out.
+    parts = [*("" if "$" in own or "{" in own else own).split(os.pathsep), *shell.split(os.pathsep)]
+    return os.pathsep.join(dict.fromkeys(part for part in parts if os.path.isabs(part) and part.isprintable()))
+
+
+def _read(found: discover.Found, named: bool) -> Surveyed:
+    try:
+        found.path.encode()
+        content = configfile.read(found.path)
+    except UnicodeEncodeError:
+        return Surveyed(found, os.path.realpath(found.path), "", (), named, "its path is not UTF-8", "rename it")
+    except McpboxError as error:
+        return Surveyed(found, os.path.realpath(found.path), "", (), named, error.message, error.hint)
+    shape = found.place.shape
+    try:
+        document = parse(content.text, shape.format)
+        servers = tuple(rewrite.plan(entry, found.host, shape) for entry in entries(document, shape))
+    except DocumentError as error:
+        reason = f"{found.path}:{error.line}:{error.column}: {error.message}"
+        return Surveyed(found, content.real, content.text, (), named, reason, "mend the file, and run this again")
+    except UsageError as error:
+        return Surveyed(found, content.real, content.text, (), named, f"{found.path}: {error.message}", error.hint)
+    return Surveyed(found, content.real, content.text, servers, named)
+
+
+def _project() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
+
+
+def _pinned(words: Sequence[str]) -> str:
+    """The package that the words ask for and the version that ``mcpbox.lock`` has of it."""
+    from mcpbox.packages import lock, spec
+
+    try:
+        request = spec.read(command.plain(words)[0])
+    except McpboxError:
+        return ""
+    entry = lock.load().get(request.key) if request else None
+    return f"{request.key} {entry.version}" if request and entry else ""
