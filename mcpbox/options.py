@@ -83,6 +83,16 @@ def unprotect(hosts: tuple[str, ...], configs: tuple[str, ...], dry_run: bool, y
 
 @cli.command()
 @json_option
+@click.option("--check", is_flag=True, help="Exit with 1 when something is off.")
+def status(as_json: bool, check: bool) -> int:
+    """Show every application's servers: behind mcpbox or not, profile, version, secrets, and what has changed."""
+    from mcpbox.commands import status as verb
+
+    return verb.run(as_json, check)
+
+
+@cli.command()
+@json_option
 def doctor(as_json: bool) -> int:
     """Show what this machine can enforce, and how to mend what it cannot."""
     from mcpbox.commands import doctor as verb

@@ -1,0 +1,132 @@
+"""``mcpbox status``: every host's servers, and what about them is not as it should be."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+
+import click
+from msgspec import Struct
+from msgspec.structs import asdict
+
+from mcpbox.hosts import proof, register, rewrite, survey
+from mcpbox.hosts.model import Entry, Shape
+from mcpbox.hosts.record import Record
+from mcpbox.hosts.rewrite import Plan
+from mcpbox.hosts.survey import Surveyed
+from mcpbox.packages import terminal
+
+_REFERENCE = re.compile(re.escape(rewrite.SECRET) + r"[a-z0-9][a-z0-9._-]*/[A-Za-z0-9_.-]+")
+COLOURS = {"protected": "green", "unprotected": "red", "unreadable": "red"}
+
+
+class Row(Struct, frozen=True):
+    """One server, or a file without any.
+
+    ``state`` is "protected", "unprotected" (it could be), "left" (it cannot be, for ``reason``); of a file "unreadable"
+    or "empty".
+    ``profile`` is "" for the defaults, ``package`` the pinned version of what it runs. ``plaintext`` says where the
+    entry has secrets that anybody can read, ``keyring`` which it has references to. ``drift`` is what is not as it was
+    approved.
+    """
+
+    host: str
+    file: str
+    server: str
+    state: str
+    reason: str = ""
+    profile: str = ""
+    package: str = ""
+    plaintext: tuple[str, ...] = ()
+    keyring: tuple[str, ...] = ()
+    drift: tuple[str, ...] = ()
+
+    @property
+    def is_off(self) -> bool:
+        return self.state in ("unprotected", "unreadable") or bool(self.plaintext or self.drift)
+
+
+def run(as_json: bool, check: bool) -> int:
+    """0; with ``check`` 1 if a server could be behind mcpbox and is not, has a secret in plain text, or has drifted."""
+    records = {(record.file, record.key): record for record in register.load()}
+    files = survey.survey((), (), tuple(dict.fromkeys(record.file for record in records.values())))
+    rows = [row for file in files for row in _rows(file, records)]
+    off = sum(row.is_off for row in rows)
+    if as_json:
+        click.echo(json.dumps([{**asdict(row), "off": row.is_off} for row in rows], indent=2))
+    else:
+        _show(rows)
+        count = sum(row.state != "empty" for row in rows)
+        click.echo(f"{off} of {count} need attention" if rows else "no host's file was found")
+    return 1 if check and off else 0
+
+
+def _rows(file: Surveyed, records: dict[tuple[str, tuple[str | int, ...]], Record]) -> Iterator[Row]:
+    host, path = file.found.host.name, file.found.path
+    if file.broken:
+        yield Row(host, path, "", "unreadable", f"{file.broken}; {file.hint}" if file.hint else file.broken)
+        return
+    if not file.servers:
+        yield Row(host, path, "", "empty", "has no servers")
+    for plan in file.servers:
+        yield _row(file, plan, records.get((file.real, plan.entry.path)))
+
+
+def _row(file: Surveyed, plan: Plan, record: Record | None) -> Row:
+    entry, shape = plan.entry, file.found.place.shape
+    wrapped = rewrite.is_wrapped(entry)
+    state = "protected" if wrapped else "unprotected" if plan.action == "wrap" else "left"
+    reason = "" if wrapped else plan.reason
+    if state == "unprotected" and (closed := survey.policy(file)):
+        state, reason = "left", closed
+    facts = survey.Facts()
+    if words := rewrite.unwrapped(entry) if wrapped or plan.action == "wrap" else ():
+        where = record.path if record else survey.search_path(entry)
+        chosen = rewrite.options(entry).get("--profile")
+        facts = survey.facts(words, where, chosen=chosen, cwd=proof.directory(entry, shape))
+    return Row(
+        host=file.found.host.name,
+        file=file.found.path,
+        server=entry.name,
+        state=state,
+        reason=reason or facts.fault,
+        profile=facts.profile,
+        package=facts.package,
+        plaintext=tuple(_plaintext(entry, shape)),
+        keyring=tuple(dict.fromkeys(_REFERENCE.findall("\n".join(_strings(entry.raw))))),
+        drift=tuple(survey.drift(plan, record, facts)),
+    )
+
+
+def _plaintext(entry: Entry, shape: Shape) -> list[str]:
+    """Where the entry has secrets, never which."""
+    from mcpbox import detect
+
+    return [".".join(map(str, placed.where)) for placed in detect.scan_entry(entry, shape)]
+
+
+def _strings(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for member in value.values():
+            yield from _strings(member)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)
+
+
+def _show(rows: Sequence[Row]) -> None:
+    file = ""
+    for row in rows:
+        if row.file != file:
+            file = row.file
+            click.secho(f"{row.host}  {terminal.plain(file)}", bold=True)
+        state = click.style(f"{row.state:<13}", fg=COLOURS.get(row.state))
+        about = row.reason or f"profile {row.profile or 'none'}{', ' if row.package else ''}{row.package}"
+        if row.keyring:
+            about += f", {len(row.keyring)} secrets in the keyring"
+        click.echo(f"  {terminal.plain(row.server):<24}{state}{terminal.plain(about)}")
+        for text in (*row.drift, *(f"a secret in plain text: {where}" for where in row.plaintext)):
+            click.secho(f"{'':<39}{terminal.plain(text)}", fg="red")
