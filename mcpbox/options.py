@@ -81,6 +81,19 @@ def unprotect(hosts: tuple[str, ...], configs: tuple[str, ...], dry_run: bool, y
     return verb.unprotect(hosts, configs, dry_run, yes)
 
 
+@cli.command("migrate-secrets")
+@hosts_option
+@configs_option
+@dry_run_option
+@unasked_option
+@click.option("--restore", is_flag=True, help="Put the secrets back into the files, and remove them from the store.")
+def migrate_secrets(hosts: tuple[str, ...], configs: tuple[str, ...], dry_run: bool, yes: bool, restore: bool) -> int:
+    """Move the secrets in your MCP applications' files to the keyring."""
+    from mcpbox.commands import migrate_secrets as verb
+
+    return verb.migrate_secrets(hosts, configs, dry_run, yes, restore)
+
+
 @cli.command()
 @json_option
 @click.option("--check", is_flag=True, help="Exit with 1 when something is off.")

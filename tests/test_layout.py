@@ -44,6 +44,7 @@ PURE = (
     "mcpbox.hosts.shapes",
     "mcpbox.hosts.tomltext",
     "mcpbox.hosts.tree",
+    "mcpbox.hosts.values",
     "mcpbox.hosts.yamltext",
     "mcpbox.jsonrpc",
     "mcpbox.packages.lookalike",

@@ -51,14 +51,20 @@ class Store:
         entries = index.load()
         return [Item(ref, entries[ref].owners, entries[ref].set, entries[ref].place) for ref in sorted(entries)]
 
-    def get(self, ref: Reference) -> str:
-        """The value; bytes that are not UTF-8 are surrogates in it."""
+    def find(self, ref: Reference) -> str | None:
+        """The value; None if there is none. Bytes that are not UTF-8 are surrogates in it."""
         entry = index.load().get(ref)
         value = self._at(entry.place).get(ref) if entry and entry.owners else None
+        if value is not None:
+            held.hold(str(ref), value)
+        return value
+
+    def get(self, ref: Reference) -> str:
+        """The value, as ``find`` has it. Raises SecretError if there is none."""
+        value = self.find(ref)
         if value is None:
-            state = "was never set" if entry is None else "has no value any more"
+            state = "has no value any more" if ref in index.load() else "was never set"
             raise SecretError(f"the secret {ref} {state}", f"run: mcpbox secrets set {ref}")
-        held.hold(str(ref), value)
         return value
 
     def release(self, ref: Reference, identities: Iterable[str]) -> str:

@@ -1,0 +1,1 @@
+"""Moves secrets between hosts' files and the store of secrets."""

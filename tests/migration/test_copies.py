@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mcpbox.migration import copies
+
+VALUE = 'hk3j"4lkj5h34\n98sdf'
+PLACES = {
+    ".bash_history": "a history of commands",
+    ".local/share/fish/fish_history": "a history of commands",
+    "histories/own": "a history of commands",
+    ".zshrc": "a file of settings",
+    ".claude/backups/.claude.json.backup.17": "the host's own copy",
+    ".claude.json.corrupted.17": "the host's own copy",
+    ".cursor/mcp.json.bak": "beside the file",
+    ".cursor/.mcp.json.swp": "beside the file",
+    ".cursor/.env.local": "beside the file",
+    ".config/Code/User/History/1a2b/x.json": "an editor's local history",
+    ".local/state/nvim/undo/%home%mcp.json": "an editor's undo history",
+}
+
+
+@pytest.fixture
+def file(home: Path) -> Path:
+    path = home / ".cursor/mcp.json"
+    path.parent.mkdir()
+    path.write_text("{}")
+    return path
+
+
+def find(file: Path, home: Path, *values: str) -> list[tuple[str, str]]:
+    found = copies.find(values, str(file), home=home, environ={"HISTFILE": str(home / "histories/own")})
+    return [(copy.path, copy.what) for copy in found]
+
+
+@pytest.mark.parametrize("text", [f"export X={VALUE}", json.dumps({"key": VALUE})], ids=["plain", "escaped"])
+@pytest.mark.parametrize("place", PLACES)
+def test_a_copy_is_found(place: str, text: str, file: Path, home: Path) -> None:
+    path = home / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    shown = path.parent if "User/History" in place else path
+    assert find(file, home, VALUE) == [(str(shown), PLACES[place])]
+    assert path.read_text() == text
+    assert find(file, home, "another value") == []
+
+
+def test_another_hosts_file_is_named(file: Path, home: Path) -> None:
+    other = home / "other.toml"
+    other.write_text(VALUE)
+    found = copies.find([VALUE], str(file), [str(other), str(home / "gone")], home=home, environ={})
+    assert [(copy.path, copy.what) for copy in found] == [(str(other), "another file with servers")]
+
+
+def test_a_short_value_is_not_looked_for(file: Path, home: Path) -> None:
+    (home / ".bash_history").write_text("ls abcdefg")
+    assert find(file, home, "abcdefg") == []
+
+
+def test_what_cannot_be_read_is_passed_over(file: Path, home: Path) -> None:
+    os.mkfifo(home / ".bash_history")
+    (home / ".zsh_history").mkdir()
+    (home / ".zshrc").symlink_to(home / ".zshrc")
+    assert find(file, home, VALUE) == []
+
+
+def git(directory: Path, *words: str) -> None:
+    identity = ["-c", "user.name=x", "-c", "user.email=x@example.net", "-c", "init.defaultBranch=main"]
+    subprocess.run(["git", "-C", str(directory), *identity, *words], check=True, capture_output=True)
+
+
+def test_a_former_commit_is_found_on_any_branch(file: Path, home: Path) -> None:
+    git(home, "init")
+    file.write_text('{"key": "98sdf7gs9d8f7gs9d8f"}')
+    git(home, "add", ".cursor/mcp.json")
+    git(home, "commit", "-m", "one")
+    git(home, "branch", "other")
+    file.write_text("{}")
+    git(home, "commit", "--amend", "-a", "-m", "two")
+    found = find(file, home, "98sdf7gs9d8f7gs9d8f")
+    assert found == [(str(file.parent), "the history of mcp.json in git")]
+    assert find(file, home, VALUE) == []
+
+
+def test_a_former_commit_is_found_where_the_value_spans_what_is_read_at_once(file: Path, home: Path) -> None:
+    git(home, "init")
+    for count in (65_400, 65_450, 65_500):
+        file.write_text("x" * count + "98sdf7gs9d8f7gs9d8f")
+        git(home, "add", ".cursor/mcp.json")
+        git(home, "commit", "-m", str(count))
+    file.write_text("{}")
+    assert len(find(file, home, "98sdf7gs9d8f7gs9d8f")) == 1
+
+
+@pytest.mark.parametrize(
+    ("folder", "service"),
+    [
+        ("Dropbox/settings", "Dropbox"),
+        ("OneDrive - Company/x", "OneDrive"),
+        ("Library/Mobile Documents/x", "iCloud"),
+        ("Library/CloudStorage/GoogleDrive-a@example.net", "a cloud drive"),
+        ("Google Drive", "Google Drive"),
+    ],
+)
+def test_a_synchronised_folder_is_named(folder: str, service: str, home: Path) -> None:
+    file = home / folder / "mcp.json"
+    file.parent.mkdir(parents=True)
+    file.write_text("{}")
+    assert find(file, home, "short") == [(str(file), f"in a folder that {service} copies")]
