@@ -6,14 +6,16 @@ Both the path as written and the path behind its symlinks are judged, so a link 
 from __future__ import annotations
 
 import os
+import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mcpbox import paths
+from mcpbox.arguments import options
 from mcpbox.errors import ProfileError
-from mcpbox.profile import Filesystem, Unsafe
 from mcpbox.sandbox.base import Mount
+from mcpbox.tables import Filesystem, Listed, Use
 
 #: The system's own: nothing of them, and nothing that contains them.
 SYSTEM = ("/etc", "/proc", "/sys", "/dev", "/run", "/var/run", "/boot", "/root", "/var/lib/docker")
@@ -35,41 +37,96 @@ PRIVATE = (
     for name in ("Google/Chrome", "BraveSoftware", "Firefox", "Microsoft Edge", "Chromium", "Claude", "Code/User")
 ]
 
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^?#]*).*")
 
-def mounts(table: Filesystem, arguments: Sequence[str], *, home: Path, cwd: Path, source: str) -> tuple[Mount, ...]:
+
+def mounts(
+    table: Filesystem,
+    arguments: Sequence[str],
+    *,
+    home: Path,
+    cwd: Path,
+    source: str,
+    environment: Mapping[str, str] = {},
+) -> tuple[Mount, ...]:
     """The mounts of a profile, parents before what lies in them, each path once; writing wins over reading.
 
-    An argument counts if it names an existing path, also as the value in ``--option=PATH``. Raises ProfileError.
+    An argument counts if it names an existing path, also as the value in ``--option=PATH``; ``environment`` is what the
+    user's own configuration gives the server. What ``Use`` says is to be made where it is missing is made.
+    Raises ProfileError.
     """
     found: dict[str, Mount] = {}
+    meant: dict[str, bool] = {}
 
-    def add(path: str, key: str, *, write: bool, unsafe: bool) -> None:
-        expanded = str(home / path[2:]) if path.startswith("~/") else path
-        written = os.path.normpath(os.path.join(cwd, expanded))
+    def add(path: str, key: str, *, write: bool, unsafe: bool = False, optional: bool = False, make: str = "") -> None:
+        written = os.path.normpath(os.path.join(cwd, _expanded(path, home)))
         resolved = os.path.realpath(written)
-        try:
-            mode = os.stat(resolved).st_mode
-        except OSError as error:
-            raise ProfileError(f"{source}: {key}: {path}: {error.strerror}", "name a path that exists") from None
-        if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
-            raise ProfileError(f"{source}: {key}: {path}: neither a file nor a directory")
+        unsafe = unsafe or (written in meant and (meant[written] or not write))
         for candidate in dict.fromkeys((written, resolved)):
             if reason := exposure(candidate, home, unsafe=unsafe):
                 hint = f'if it is meant: {{ path = "{path}", unsafe = true }} in filesystem.read or filesystem.write'
                 raise ProfileError(f"{source}: {key}: {path}: {reason}", hint)
+        try:
+            if make and not os.path.lexists(resolved):
+                _make(resolved, make)
+            mode = os.stat(resolved).st_mode
+        except OSError as error:
+            if optional and isinstance(error, FileNotFoundError):
+                return
+            raise ProfileError(f"{source}: {key}: {path}: {error.strerror}", "name a path that exists") from None
+        if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+            raise ProfileError(f"{source}: {key}: {path}: neither a file nor a directory")
+        for candidate in dict.fromkeys((written, resolved)):
             before = found.get(candidate)
             found[candidate] = Mount(resolved, candidate, write or bool(before and before.write))
 
     for key, write in (("read", False), ("write", True)):
         for item in getattr(table, key):
-            path = item.path if isinstance(item, Unsafe) else item
-            add(path, f"filesystem.{key}", write=write, unsafe=isinstance(item, Unsafe) and item.unsafe)
+            listed = Listed(path=item) if isinstance(item, str) else item
+            if listed.unsafe:
+                meant[os.path.normpath(_expanded(listed.path, home))] = write
+            add(listed.path, f"filesystem.{key}", write=write, unsafe=listed.unsafe, optional=listed.optional)
     if table.arguments != "none":
         for argument in arguments:
             for value in {argument, argument.partition("=")[2]}:
                 if value and _names_path(value) and os.path.exists(os.path.join(cwd, value)):
-                    add(value, "an argument", write=table.arguments == "write", unsafe=False)
+                    add(value, "an argument", write=table.arguments == "write")
+    named = [(name, environment.get(name, ""), use) for name, use in table.from_environment.items()]
+    named += [(name, value, table.from_arguments[name]) for name, value in options(arguments, table.from_arguments)]
+    for key, value, use in named:
+        for path in _paths(value, use):
+            if not path.startswith(("/", "~/")):
+                raise ProfileError(f"{source}: {key}: {path}: not an absolute path", 'it begins with "/" or "~/"')
+            if use == "beside":
+                path = os.path.dirname(path.rstrip("/"))
+            add(path, key, write=use != "read", make=use if use in ("file", "directory") else "")
     return tuple(sorted(found.values(), key=lambda mount: mount.target.count("/") if mount.target != "/" else 0))
+
+
+def _paths(value: str, use: Use) -> list[str]:
+    """What a variable or an option names: a path, or several to read with ":" between them, or a URL of a file."""
+    if url := _URL.fullmatch(value):
+        local = url[1].lower().partition("+")[0] in ("file", "sqlite", "sqlite3", "duckdb")
+        value = f"/{url[2].lstrip('/')}" if local else ""
+    if value in ("", "/", ":memory:", "/:memory:"):
+        return []
+    return [path for path in value.split(":") if path] if use == "read" else [value]
+
+
+def _make(path: str, use: str) -> None:
+    """An empty file or directory of the user's own. Raises OSError; what it is to lie in must be there."""
+    if use == "directory":
+        os.mkdir(path, 0o700)
+    else:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    if os.geteuid() == 0:
+        # The server never runs as root, and what lies around it tells whose files these are.
+        owner = os.stat(os.path.dirname(path))
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def _expanded(path: str, home: Path) -> str:
+    return f"{home}{path[1:]}" if path == "~" or path.startswith("~/") else path
 
 
 def exposure(path: str, home: Path, *, unsafe: bool = False) -> str:

@@ -9,13 +9,15 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from mcpbox import profile
-from mcpbox.egress import mux, program
+from mcpbox.egress import endpoints, mux, program
 from mcpbox.egress.proxy import from_environment
 from mcpbox.egress.rules import Rules
 from mcpbox.relay import nonblocking
@@ -28,16 +30,34 @@ if TYPE_CHECKING:
 TELL_SECONDS = 1.0
 
 
-def relay(resolved: profile.Resolved, *, learn: bool) -> Relay:
-    """What the sandbox has to start beside the server."""
-    rules = Rules.parse(resolved.profile.network.allow)
+class Given(Struct, frozen=True):
+    """What the user's own configuration gives the server, in which it may name hosts."""
+
+    environment: Mapping[str, str]
+    arguments: Sequence[str]
+
+    def rules(self, table: profile.Network) -> Rules:
+        """The rules of a profile's table: first those for what the user names. Raises UsageError."""
+        return Rules((*endpoints.find(table, self.environment, self.arguments), *Rules.parse(table.allow).rules))
+
+
+def relay(resolved: profile.Resolved, given: Given, *, learn: bool) -> Relay | None:
+    """What the sandbox has to start beside the server; None where nothing is allowed. Raises UsageError."""
+    rules = given.rules(resolved.profile.network)
+    if not (rules.rules or learn):
+        return None
     # A proxy that cannot be used is better known before the server runs.
     from_environment(os.environ)
     return Relay(program.arguments(), program.plan(rules, learn=learn), mux.READY, routes=bool(rules.networks()))
 
 
 def open_gateway(
-    process: Process, resolved: profile.Resolved, record: Callable[[Mapping[str, Any]], None], *, learn: bool
+    process: Process,
+    resolved: profile.Resolved,
+    given: Given,
+    record: Callable[[Mapping[str, Any]], None],
+    *,
+    learn: bool,
 ) -> Gateway:
     """Serve the relay of a started sandbox, which ends with it and the other way round."""
     # Not before the server has been started, which then starts at the same time.
@@ -52,9 +72,9 @@ def open_gateway(
     network = resolved.profile.network
     gateway = Gateway(
         *process.egress,
-        Rules.parse(network.allow),
+        given.rules(network),
         Limits(network.connections, int(network.max_bytes), float(network.idle_seconds)),
-        Owner(record, partial(tell, patience=0), Watch(resolved), ended),
+        Owner(record, partial(tell, patience=0), Watch(resolved, given), ended),
         proxy=from_environment(os.environ),
         learn=learn,
     )
@@ -65,20 +85,21 @@ def open_gateway(
 class Watch:
     """The rules of a profile's file whenever they are others than those that the session has."""
 
-    def __init__(self, resolved: profile.Resolved) -> None:
+    def __init__(self, resolved: profile.Resolved, given: Given) -> None:
         self._path = resolved.path
+        self._given = given
         # Not what the file is like now: it may have changed while the server was started.
         self._seen: tuple[int, int, int] | None = (0, 0, 0)
-        self._allow: tuple[str, ...] | None = resolved.profile.network.allow
+        self._rules: Rules | None = given.rules(resolved.profile.network)
 
     def __call__(self) -> Rules | None:
-        """None while they are the same. Raises ProfileError where the file is no longer a profile."""
+        """None while they are the same. Raises UsageError where the file is no longer a profile."""
         stamp = self._stamp()
         if self._path is None or stamp == self._seen:
             return None
-        self._seen, before, self._allow = stamp, self._allow, None
-        self._allow = profile.load(self._path).profile.network.allow
-        return None if self._allow == before else Rules.parse(self._allow)
+        self._seen, before, self._rules = stamp, self._rules, None
+        self._rules = self._given.rules(profile.load(self._path).profile.network)
+        return None if self._rules == before else self._rules
 
     def _stamp(self) -> tuple[int, int, int] | None:
         if self._path is None:
@@ -90,9 +111,9 @@ class Watch:
         return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def learned(gateway: Gateway, resolved: profile.Resolved) -> str:
+def learned(gateway: Gateway, resolved: profile.Resolved, given: Given) -> str:
     """The ``[network]`` table with which the session would have gone as it did."""
-    rules = Rules.parse(resolved.profile.network.allow)
+    rules = given.rules(resolved.profile.network)
     lines = list(resolved.profile.network.allow)
     for target, opaque in sorted(gateway.used.items()):
         name, _, port = target.rpartition(":")

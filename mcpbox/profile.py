@@ -9,9 +9,9 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -19,81 +19,12 @@ from msgspec import Struct
 from mcpbox import paths
 from mcpbox.errors import ProfileError
 from mcpbox.secrets import PREFIX
+from mcpbox.tables import FROM_HOST, UNITS, Endpoint, Listed, Network, Profile, Size, Table
 
-UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-
-
-class Size(int):
-    """A number of bytes; in a profile a whole number and a binary unit, such as "512MiB"."""
-
-    def __str__(self) -> str:
-        unit = max((unit for unit in UNITS if self % UNITS[unit] == 0), key=UNITS.__getitem__)
-        return f"{self // UNITS[unit]}{unit}"
-
-
-class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A table of the profile; a key that is not a field is an error."""
-
-
-class Unsafe(Table, frozen=True):
-    """A path that mcpbox would refuse, and the user's word that it is meant."""
-
-    path: str
-    unsafe: bool = False
-
-
-class Sandbox(Table, frozen=True):
-    backend: Literal["auto", "docker", "bubblewrap"] = "auto"
-    memory: Size = Size(512 << 20)
-    cpus: Annotated[float, msgspec.Meta(gt=0, le=1024)] = 1.0
-    pids: Annotated[int, msgspec.Meta(ge=8, le=1 << 22)] = 128
-    scratch: Size = Size(64 << 20)
-
-
-class Filesystem(Table, frozen=True):
-    read: tuple[str | Unsafe, ...] = ()
-    write: tuple[str | Unsafe, ...] = ()
-    arguments: Literal["none", "read", "write"] = "none"
-    state: bool = False
-
-
-class Network(Table, frozen=True):
-    allow: tuple[str, ...] = ()
-    connections: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 256
-    max_bytes: Size = Size(16 << 30)
-    idle_seconds: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 3600
-
-
-class Tools(Table, frozen=True):
-    allow: tuple[str, ...] = ("*",)
-    deny: tuple[str, ...] = ()
-    new: Literal["block", "allow"] = "allow"
-    changed: Literal["block", "allow"] = "allow"
-
-
-class Messages(Table, frozen=True):
-    max_bytes: Size = Size(16 << 20)
-    redact_secrets: bool = False
-    injection: Literal["off", "annotate", "block"] = "off"
-    sampling: Literal["deny", "allow"] = "deny"
-    elicitation: Literal["deny", "allow"] = "allow"
-    roots: Literal["deny", "intersect", "allow"] = "intersect"
-
-
-class Profile(Table, frozen=True):
-    """One server's profile. The defaults are what a server without a profile gets: no files, no network, no secrets."""
-
-    version: Literal[1] = 1
-    name: str = ""
-    description: str = ""
-    matches: tuple[str, ...] = ()
-    sandbox: Sandbox = Sandbox()
-    filesystem: Filesystem = Filesystem()
-    network: Network = Network()
-    environment: dict[str, str] = {}
-    secrets: dict[str, str] = {}
-    tools: Tools = Tools()
-    messages: Messages = Messages()
+__all__ = [
+    "FROM_HOST", "Network", "Profile", "Resolved", "Size", "available", "find", "is_settable", "load",
+    "match", "parse", "parse_size", "require_enforceable", "resolve",
+]  # fmt: skip
 
 
 class Resolved(Struct, frozen=True):
@@ -128,6 +59,11 @@ _SECRET = r"[A-Za-z0-9_.-]{1,128}"
 _SIZE = re.compile(r"([0-9]{1,12})(B|KiB|MiB|GiB)")
 _NPM = re.compile(r"npm:(@[a-z0-9~-][a-z0-9._~-]*/)?[a-z0-9~-][a-z0-9._~-]*")
 _PYPI = re.compile(r"pypi:[a-z0-9]+(-[a-z0-9]+)*")
+#: As ``docker run`` takes it, without a tag or digest; what is on Docker Hub without that registry's name.
+_IMAGE = re.compile(
+    r"image:(?!docker\.io/|library/)[a-z0-9]+([._-]+[a-z0-9]+)*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+)
+_OPTION = re.compile(r"--?[A-Za-z0-9][A-Za-z0-9_.-]*")
 _PLACE = re.compile(r" - at `\$\.?(.*)`$")
 _UNKNOWN = re.compile(r"unknown field `(.+)`")
 _MINIMA = {
@@ -248,8 +184,9 @@ def _check(profile: Profile, source: str) -> None:
     if not _NAME.fullmatch(profile.name):
         raise wrong("name", profile.name, "lower-case letters, digits, '.', '_' and '-'")
     for entry in profile.matches:
-        if not (_NPM.fullmatch(entry) or _PYPI.fullmatch(entry)):
-            raise wrong("matches", entry, '"npm:NAME" or "pypi:NAME" (normalised as in PEP 503); never a pattern')
+        if not any(form.fullmatch(entry) for form in (_NPM, _PYPI, _IMAGE)):
+            form = '"npm:NAME", "pypi:NAME" (normalised as in PEP 503) or "image:NAME" (without a tag); never a pattern'
+            raise wrong("matches", entry, form)
     for key, minimum in _MINIMA.items():
         table, _, name = key.partition(".")
         if (size := getattr(getattr(profile, table), name)) < minimum:
@@ -261,8 +198,10 @@ def _check(profile: Profile, source: str) -> None:
             raise wrong(f"environment.{name}", value, f'under [secrets]: {name} = "keyring:{profile.name}/NAME"')
     for name, value in profile.secrets.items():
         # A secret of one server can never be named by the profile of another.
-        if not is_settable(name) or not re.fullmatch(rf"keyring:{re.escape(profile.name)}/{_SECRET}", value):
-            raise wrong(f"secrets.{name}", value, f'"keyring:{profile.name}/NAME"')
+        stored = re.fullmatch(rf"keyring:{re.escape(profile.name)}/{_SECRET}", value)
+        if not is_settable(name) or not (stored or value == FROM_HOST):
+            raise wrong(f"secrets.{name}", value, f'"keyring:{profile.name}/NAME", or "host" for what the host passes')
+    _check_sources(profile, wrong)
     if profile.network.allow:
         from mcpbox.egress.rules import RuleError, Rules
 
@@ -274,9 +213,35 @@ def _check(profile: Profile, source: str) -> None:
                 raise ProfileError(message, f"accepted: {error.form}") from None
     for key in ("read", "write"):
         for item in getattr(profile.filesystem, key):
-            path = item.path if isinstance(item, Unsafe) else item
+            path = item.path if isinstance(item, Listed) else item
             if not path.startswith(("/", "~/")) or re.search(r"[\0-\x1f]", path):
                 raise wrong(f"filesystem.{key}", path, 'an absolute path, or one that begins with "~/"')
+
+
+def _check_sources(profile: Profile, wrong: Callable[[str, Any, str], ProfileError]) -> None:
+    """The names of variables and options that hosts and paths are taken from."""
+    network = profile.network
+    variables = [("filesystem.from_environment", name) for name in profile.filesystem.from_environment]
+    options = [("filesystem.from_arguments", name) for name in profile.filesystem.from_arguments]
+    if not isinstance(network.from_arguments, bool):
+        options += [("network.from_arguments", name) for name in network.from_arguments]
+    for item in network.from_environment:
+        named = (item.host, item.port) if isinstance(item, Endpoint) else (item,)
+        variables += [("network.from_environment", name) for name in named if name or not isinstance(item, Endpoint)]
+        if isinstance(item, Endpoint) and (item.default or not item.host):
+            from mcpbox.egress.endpoints import default
+            from mcpbox.egress.rules import RuleError
+
+            try:
+                default(item.default)
+            except RuleError as error:
+                raise wrong("network.from_environment.default", item.default, error.form or "HOST[:PORT]") from None
+    for key, name in variables:
+        if not is_settable(name):
+            raise wrong(key, name, SETTABLE)
+    for key, name in options:
+        if not _OPTION.fullmatch(name):
+            raise wrong(key, name, 'an option as the server takes it, such as "--host"')
 
 
 def _convert(kind: type, value: Any) -> Any:
@@ -289,8 +254,7 @@ def _explain(text: str, data: dict[str, Any], source: str) -> ProfileError:
     place = found[1] if (found := _PLACE.search(text)) else ""
     what = _PLACE.sub("", text)
     if unknown := _UNKNOWN.search(what):
-        table = _type_of(place)
-        fields = [field.name for field in msgspec.structs.fields(table if isinstance(table, type) else Unsafe)]
+        fields = [field.name for field in msgspec.structs.fields(_type_of(place))]
         near = difflib.get_close_matches(unknown[1], fields, 1)
         key = ".".join(filter(None, (place, unknown[1])))
         hint = f"did you mean {near[0]}?" if near else f"known are: {', '.join(fields)}"
@@ -305,10 +269,16 @@ def _explain(text: str, data: dict[str, Any], source: str) -> ProfileError:
 
 
 def _type_of(place: str) -> Any:
-    """The type that a key such as "sandbox.backend" has in ``Profile``; the only table within a list is ``Unsafe``."""
+    """The type that a key such as "sandbox.backend" has in ``Profile``; of an item of a list, the table it may be."""
     found: Any = Profile
-    for step in filter(None, place.split(".")):
-        found = {field.name: field.type for field in msgspec.structs.fields(found)}.get(step.split("[")[0], Unsafe)
+    for step in filter(None, place.replace("[...]", "[]").split(".")):
+        name, _, item = step.partition("[")
+        found = {field.name: field.type for field in msgspec.structs.fields(found)}[name]
+        if item:
+            # (str, VALUE) of a dictionary, (ITEM, ...) of a tuple.
+            inner = get_args(found)[1 if get_origin(found) is dict else 0]
+            tables = (kind for kind in get_args(inner) if isinstance(kind, type) and issubclass(kind, Table))
+            found = next(tables, inner)
     return found
 
 

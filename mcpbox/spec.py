@@ -34,7 +34,10 @@ def build_spec(
     """
     wanted = resolved.profile
     mounts = {mount.target: mount for mount in code_mounts(server.trees, home)}
-    for mount in filesystem.mounts(wanted.filesystem, server.arguments, home=home, cwd=cwd, source=resolved.source):
+    own = own_environment(server, resolved, passed)
+    for mount in filesystem.mounts(
+        wanted.filesystem, server.arguments, home=home, cwd=cwd, source=resolved.source, environment=own
+    ):
         mounts[mount.target] = mount
     uid, gid = server_user(list(mounts.values()))
     inside = _home_inside(home)
@@ -68,6 +71,16 @@ def build_spec(
         interpreter=server.interpreter,
         image=server.image,
     )
+
+
+def own_environment(server: command.Command, resolved: profile.Resolved, passed: Mapping[str, str]) -> dict[str, str]:
+    """What the user's configuration gives the server: its values may name hosts and paths of this machine.
+
+    Not what a profile says of the sandbox's own home directory.
+    """
+    wanted = resolved.profile.environment
+    inside = {key for key, value in wanted.items() if value.startswith("~/")}
+    return {**{k: v for k, v in {**server.environment, **wanted}.items() if k not in inside}, **passed}
 
 
 def code_mounts(trees: Sequence[str], home: Path) -> list[Mount]:

@@ -19,7 +19,7 @@ from mcpbox.journal import Journal
 from mcpbox.policy.base import Rules
 from mcpbox.secrets import PREFIX
 from mcpbox.session import Session
-from mcpbox.spec import build_spec, server_name
+from mcpbox.spec import build_spec, own_environment, server_name
 
 #: Seconds a host waits for the answer to its first request, where that is known; mcpbox answers in its place just
 #: before. The SDKs' default is 60 s.
@@ -82,15 +82,20 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
         spec = build_spec(server, resolved, session=session.id, name=name, home=home, cwd=cwd, passed=passed)
         record: relay.Recorder = journal.record
         redact: Callable[[str], str] = str
-        if resolved.profile.secrets or any(PREFIX in text for text in (*spec.command, *spec.environment.values())):
+        if resolved.profile.required_secrets or any(
+            PREFIX in text for text in (*spec.command, *spec.environment.values())
+        ):
             from mcpbox.secrets import held, launch
 
             spec = launch.inject(spec, server, resolved, passed, session.remember)
             record, redact = held.recorder(journal.record), held.redact
-        if options.learn_network or resolved.profile.network.allow:
+        table = resolved.profile.network
+        if options.learn_network or table.allow or table.from_environment or table.from_arguments:
             from mcpbox import network
 
-            spec = replace(spec, relay=network.relay(resolved, learn=options.learn_network))
+            own = own_environment(server, resolved, passed)
+            given = network.Given({name: spec.secrets.get(name, own[name]) for name in own}, server.arguments)
+            spec = replace(spec, relay=network.relay(resolved, given, learn=options.learn_network))
         record(
             {
                 "event": "launch",
@@ -107,10 +112,12 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
         raise _NotStarted(McpboxError(str(error), "run: mcpbox doctor")) from None
     stack.callback(process.close)
     if process.egress is not None:
-        gateway = network.open_gateway(process, resolved, record, learn=options.learn_network)
+        gateway = network.open_gateway(process, resolved, given, record, learn=options.learn_network)
         stack.callback(gateway.close)
         if options.learn_network:
-            stack.callback(lambda: network.tell(f"to allow what was used:\n{network.learned(gateway, resolved)}"))
+            stack.callback(
+                lambda: network.tell(f"to allow what was used:\n{network.learned(gateway, resolved, given)}")
+            )
     # What earlier crashes left; after the start, which it must not delay.
     threading.Thread(target=sessions.reap, name="reap", daemon=True).start()
     messages = resolved.profile.messages

@@ -210,6 +210,20 @@ def test_docker_run_names_the_variables_that_it_passes_on(home: Path) -> None:
     assert found.passed == ("TOKEN",) and found.environment == {"A": "b"}
 
 
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("mcp/time", "mcp/time"),
+        ("docker.io/mcp/time:1.2", "mcp/time"),
+        ("index.docker.io/library/redis", "redis"),
+        ("ghcr.io/a/b:1@sha256:0123", "ghcr.io/a/b"),
+        ("localhost:5000/a", "localhost:5000/a"),
+    ],
+)
+def test_an_image_has_one_name_whatever_its_tag(image: str, name: str, home: Path) -> None:
+    assert resolve("docker", "run", "-i", image, home=home).identities == (f"image:{name}",)
+
+
 def test_docker_run_keeps_the_image_and_its_arguments(home: Path) -> None:
     found = resolve("docker", "run", "-i", "--rm", "-e", "A=b=c", "--name=x", "ghcr.io/a/b:1", "stdio", home=home)
     assert found.image == "ghcr.io/a/b:1" and found.argv == ("stdio",) and found.environment == {"A": "b=c"}

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from mcpbox import filesystem, paths
 from mcpbox.errors import ProfileError
-from mcpbox.profile import Filesystem, Unsafe
 from mcpbox.sandbox.base import Mount
+from mcpbox.tables import Filesystem, Listed, Use
 
 HOME = Path("/home/somebody")
 
 
-def mounts(table: Filesystem, home: Path, *arguments: str) -> tuple[Mount, ...]:
-    return filesystem.mounts(table, arguments, home=home, cwd=home, source="f.toml")
+def mounts(table: Filesystem, home: Path, *arguments: str, **environment: str) -> tuple[Mount, ...]:
+    return filesystem.mounts(table, arguments, home=home, cwd=home, source="f.toml", environment=environment)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_an_argument_cannot_be_unsafe(home: Path) -> None:
 
 def test_unsafe_is_said_per_path(home: Path) -> None:
     (home / ".ssh").mkdir()
-    (mount,) = mounts(Filesystem(read=(Unsafe(path="~/.ssh", unsafe=True),)), home)
+    (mount,) = mounts(Filesystem(read=(Listed(path="~/.ssh", unsafe=True),)), home)
     assert mount.target == str(home / ".ssh")
 
 
@@ -111,3 +111,92 @@ def test_no_spelling_of_a_path_shows_what_is_refused(parts: list[str]) -> None:
     except ProfileError:
         return
     assert all(not filesystem.exposure(mount.source, HOME) for mount in found)
+
+
+# What variables and options name
+
+
+def test_a_missing_path_that_may_be_missing_is_left_out(home: Path) -> None:
+    table = Filesystem(read=(Listed(path="~/.gitconfig", optional=True),))
+    assert mounts(table, home) == ()
+    (home / ".gitconfig").touch()
+    assert mounts(table, home) == (Mount(str(home / ".gitconfig"), str(home / ".gitconfig")),)
+
+
+def test_a_variable_or_an_option_names_a_path(home: Path) -> None:
+    key, store = home / "keys" / "key.json", home / "store"
+    key.parent.mkdir()
+    key.touch()
+    store.mkdir()
+    table = Filesystem(from_environment={"KEY": "read"}, from_arguments={"--store": "write", "-s": "write"})
+    assert mounts(table, home) == ()
+    assert mounts(table, home, KEY="") == ()
+    assert mounts(table, home, KEY=str(key)) == (Mount(str(key), str(key)),)
+    assert mounts(table, home, KEY="~/keys/key.json") == (Mount(str(key), str(key)),)
+    for words in (("--store", str(store)), (f"--store={store}",), ("-s", "~/store")):
+        assert mounts(table, home, *words) == (Mount(str(store), str(store), write=True),)
+    assert mounts(table, home, "--other", str(store)) == ()
+    assert {m.target for m in mounts(table, home, KEY=f"{key}:{store}")} == {str(key), str(store)}
+
+
+def test_a_database_gets_its_directory(home: Path) -> None:
+    directory = home / "data"
+    directory.mkdir()
+    table = Filesystem(from_environment={"DB": "beside"}, from_arguments={"--db-path": "beside"})
+    expected = (Mount(str(directory), str(directory), write=True),)
+    assert mounts(table, home, "--db-path", str(directory / "new.db")) == expected
+    assert mounts(table, home, DB=f"sqlite:///{directory}/new.db?mode=rwc") == expected
+    assert mounts(table, home, DB=f"sqlite+aiosqlite:////{directory}/new.db") == expected
+    for other in ("postgresql://db.example.com/x", ":memory:", "sqlite:///:memory:", "sqlite://"):
+        assert mounts(table, home, DB=other) == (), other
+
+
+def test_what_is_to_be_made_is_made_for_the_user_alone(home: Path) -> None:
+    table = Filesystem(from_environment={"FILE": "file", "DIRECTORY": "directory"})
+    file, directory = home / "memory.jsonl", home / "papers"
+    found = mounts(table, home, FILE=str(file), DIRECTORY=str(directory))
+    assert {(m.target, m.write) for m in found} == {(str(file), True), (str(directory), True)}
+    assert (file.stat().st_mode & 0o777, file.read_bytes()) == (0o600, b"")
+    assert directory.stat().st_mode & 0o777 == 0o700
+    file.write_text("kept")
+    mounts(table, home, FILE=str(file))
+    assert file.read_text() == "kept"
+    with pytest.raises(ProfileError, match=r"FILE.*No such file"):
+        mounts(table, home, FILE=str(home / "not" / "there" / "memory.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("use", "value", "reason"),
+    [
+        ("read", "~/.ssh/id_ed25519", "~/.ssh"),
+        ("read", "~/.kube/config", "~/.kube"),
+        ("beside", "~/memory.db", "mcpbox's own"),
+        ("directory", "~/.config/autostart", "~/.config/autostart"),
+        ("file", "~/.bashrc", "~/.bashrc"),
+        ("write", "/etc/cron.d", "/etc"),
+        ("directory", "/tmp", "sockets"),
+        ("read", "memory.json", "not an absolute path"),
+        ("read", "/nonexistent/x", "No such file"),
+        ("read", "mcpbox-secret:a/b", "not an absolute path"),
+    ],
+)
+def test_what_variables_name_is_judged_like_anything_else(use: Use, value: str, reason: str, home: Path) -> None:
+    for table, words, environment in (
+        (Filesystem(from_environment={"X": use}), (), {"X": value}),
+        (Filesystem(from_arguments={"--x": use}), ("--x", value), {}),
+    ):
+        with pytest.raises(ProfileError) as caught:
+            mounts(table, home, *words, **environment)
+        assert reason in caught.value.message
+    assert not (home / ".bashrc").exists() and not (home / ".config" / "autostart").exists()
+
+
+def test_the_users_word_in_the_profile_holds_for_the_same_path_in_a_variable(home: Path) -> None:
+    kubeconfig = home / ".kube" / "config"
+    kubeconfig.parent.mkdir()
+    kubeconfig.touch()
+    meant = (Listed(path="~/.kube/config", unsafe=True),)
+    table = Filesystem(read=meant, from_environment={"KUBECONFIG": "read"})
+    assert mounts(table, home, KUBECONFIG=str(kubeconfig)) == (Mount(str(kubeconfig), str(kubeconfig)),)
+    with pytest.raises(ProfileError, match=r"~/\.kube"):
+        mounts(Filesystem(read=meant, from_environment={"KUBECONFIG": "write"}), home, KUBECONFIG=str(kubeconfig))

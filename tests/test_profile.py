@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpbox import config, paths, profile
+from mcpbox import config, paths, profile, tables
 from mcpbox.errors import ProfileError
 from mcpbox.profile import Size, parse, parse_size
 
@@ -37,6 +37,22 @@ HEAD = 'version = 1\nname = "test"\n'
         (HEAD + '[environment]\n"A-B" = "/x"\n', "environment.A-B", "letters"),
         (HEAD + '[secrets]\nTOKEN = "keyring:github/TOKEN"\n', "secrets.TOKEN", "keyring:test/NAME"),
         (HEAD + '[secrets]\nTOKEN = "hunter2"\n', "secrets.TOKEN", "keyring:test/NAME"),
+        (HEAD + '[secrets]\nTOKEN = "optional"\n', "secrets.TOKEN", '"host"'),
+        (HEAD + '[filesystem.from_environment]\nA = "rw"\n', "filesystem.from_environment", '"read" or "write"'),
+        (HEAD + '[filesystem.from_environment]\nHOME = "read"\n', 'from_environment = "HOME"', "mcpbox's to set"),
+        (HEAD + '[filesystem.from_arguments]\npath = "read"\n', 'from_arguments = "path"', '"--host"'),
+        (HEAD + '[filesystem]\nread = [{path = "/a", optoinal = true}]\n', "optoinal", "did you mean optional?"),
+        (HEAD + '[network]\nfrom_environment = ["A B"]\n', 'from_environment = "A B"', "letters"),
+        (HEAD + '[network]\nfrom_environment = [{host = "A", prot = "B"}]\n', "prot", "did you mean port?"),
+        (HEAD + '[network]\nfrom_environment = [{port = "B"}]\n', "network.from_environment", "`host`"),
+        (
+            HEAD + '[network]\nfrom_environment = [{host = "A", default = "*"}]\n',
+            'network.from_environment.default = "*"',
+            "HOST[:PORT]",
+        ),
+        (HEAD + '[network]\nfrom_arguments = ["host"]\n', 'network.from_arguments = "host"', '"--host"'),
+        ('version = 1\nname = "t"\nmatches = ["image:docker.io/a/b"]\n', "matches", "without a tag"),
+        ('version = 1\nname = "t"\nmatches = ["image:a/b:latest"]\n', "matches", "without a tag"),
         (HEAD + '[secrets]\nLD_PRELOAD = "keyring:test/X"\n', "secrets.LD_PRELOAD", "keyring:test/NAME"),
         (HEAD + '[environment]\nT = "mcpbox-secret:test/X"\n', "environment.T", 'under [secrets]: T = "keyring:test/'),
         (HEAD + '[messages]\nsampling = "ask"\n', 'messages.sampling = "ask"', '"deny" or "allow"'),
@@ -52,6 +68,37 @@ def test_wrong_profiles_are_refused_with_the_key_and_the_form(text: str, message
     assert hint in caught.value.hint
 
 
+def test_the_sources_of_hosts_paths_and_secrets() -> None:
+    found = parse(
+        HEAD
+        + """
+        [filesystem]
+        read = [{ path = "~/.gitconfig", optional = true }]
+        from_environment = { CREDENTIALS = "read", DB = "beside" }
+        from_arguments = { "--db-path" = "beside", "-r" = "write" }
+        [network]
+        from_environment = ["API_URL", { host = "DB_HOST", port = "DB_PORT", default = "localhost:3306" }]
+        from_arguments = ["--host"]
+        [secrets]
+        TOKEN = "keyring:test/TOKEN"
+        PASSWORD = "host"
+        [tools]
+        destructive = ["delete_*"]
+        """,
+        "f",
+    ).profile
+    assert found.required_secrets == {"TOKEN": "keyring:test/TOKEN"}
+    assert found.network.from_environment[1] == tables.Endpoint("DB_HOST", "DB_PORT", "localhost:3306")
+    assert found.filesystem.from_environment["DB"] == "beside"
+    assert found.tools.destructive == ("delete_*",) and not found.tools.deny
+    everything = "[network]\nfrom_arguments = true\n"
+    assert parse(HEAD + everything, "f").profile.network.from_arguments is True
+
+
+def test_a_secret_that_the_host_passes_asks_for_no_keyring() -> None:
+    profile.require_enforceable(parse(HEAD + '[secrets]\nTOKEN = "host"\n', "f"))
+
+
 @given(st.text())
 def test_any_text_is_a_profile_or_a_profile_error(text: str) -> None:
     for candidate in (text, HEAD + text):
@@ -61,16 +108,16 @@ def test_any_text_is_a_profile_or_a_profile_error(text: str) -> None:
             pass
 
 
-@given(st.integers(0, 10**9), st.sampled_from(sorted(profile.UNITS)))
+@given(st.integers(0, 10**9), st.sampled_from(sorted(tables.UNITS)))
 def test_sizes_round_trip(number: int, unit: str) -> None:
     size = parse_size(f"{number}{unit}")
-    assert size == number * profile.UNITS[unit]
+    assert size == number * tables.UNITS[unit]
     assert parse_size(str(size)) == size
 
 
 def test_the_defaults_allow_nothing() -> None:
     resolved = profile.resolve(None, ())
-    assert resolved.profile.filesystem == profile.Filesystem()
+    assert resolved.profile.filesystem == tables.Filesystem()
     assert not (resolved.profile.network.allow or resolved.profile.secrets or resolved.profile.environment)
     assert resolved.profile.messages.sampling == "deny"
     profile.require_enforceable(resolved)

@@ -57,5 +57,17 @@ def parse(words: Sequence[str], environment: Mapping[str, str]) -> Command:
         raise UsageError("docker run without an image", "accepted: docker run -i --rm IMAGE ARGUMENT…")
     image, *arguments = rest
     return Command(
-        tuple(arguments), arguments=tuple(arguments), environment=variables, image=image, passed=tuple(passed)
+        tuple(arguments),
+        identities=(f"image:{image_name(image)}",),
+        arguments=tuple(arguments),
+        environment=variables,
+        image=image,
+        passed=tuple(passed),
     )
+
+
+def image_name(image: str) -> str:
+    """A reference without its tag and digest, and without what ``docker run`` puts in front of it by itself."""
+    directory, slash, last = image.partition("@")[0].rpartition("/")
+    name = f"{directory}{slash}{last.partition(':')[0]}"
+    return name.removeprefix("index.").removeprefix("docker.io/").removeprefix("library/")

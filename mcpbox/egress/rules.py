@@ -67,6 +67,8 @@ SPECIAL = tuple(
 UNNAMEABLE = {"unspecified", "loopback", "multicast", "broadcast", "IPv4-mapped", "IPv4-compatible", "IPv4-translated"}
 #: Classes that only a rule with that very address allows: a network is named without thinking of what hides in it.
 EXACT = {METADATA, "IPv4 by local NAT64", "IPv4 by 6to4", "IPv4 by Teredo"}
+#: Classes that a host which the user's own configuration names may resolve to.
+NAMED = {"private", "carrier-grade NAT"}
 
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+")
@@ -93,7 +95,8 @@ class Rule(Struct, frozen=True):
     """One line of ``[network].allow``: ``text`` as the user wrote it, and what it means.
 
     ``host`` is the normalised name; of ``*.DOMAIN`` the domain; of a network its CIDR text; of ``*`` the star.
-    ``opaque`` (written ``tcp://``): bytes are passed without looking for TLS SNI or an HTTP Host.
+    ``opaque`` (written ``tcp://``): bytes are passed without looking for TLS SNI or an HTTP Host. ``named``: the user's
+    own configuration names this very host, so it may resolve to an address in a private network.
     """
 
     text: str
@@ -101,6 +104,7 @@ class Rule(Struct, frozen=True):
     host: str
     port: int
     opaque: bool = False
+    named: bool = False
 
     def covers(self, host: str) -> bool:
         """Whether ``host``, a normalised name and not an address, is one of this rule's."""
@@ -147,7 +151,9 @@ class Rules(Struct, frozen=True):
             return Decision(False, f"{_show(address)} is not an address, or has a zone id")
         if rule.kind == "localhost" and str(found) not in ("127.0.0.1", "::1"):
             return Decision(False, f"localhost is 127.0.0.1 or ::1, not {found}")
-        if rule.kind == "network" or (rule.kind != "localhost" and _classify(found)[0]):
+        if rule.kind == "network" or (rule.kind != "localhost" and (name := classify(found)[0])):
+            if rule.kind == "host" and rule.named and name in NAMED:
+                return Decision(True, f"rule {rule.text}", rule)
             return self._decide_address(found, port)
         if rule.kind != "localhost" and own and not self._naming(found, port):
             return Decision(False, f"{found} is this machine's own", remedy=f"{_bracketed(str(found))}:{port}")
@@ -180,14 +186,14 @@ class Rules(Struct, frozen=True):
     def _decide_address(self, address: Address, port: int) -> Decision:
         if rule := self._naming(address, port):
             return Decision(True, f"rule {rule.text}", rule)
-        name, source = _classify(address)
+        name, source = classify(address)
         reason = f"{address} is {name} ({source})" if name else f"no rule names {address} on {port}"
         remedy = "" if name in UNNAMEABLE else f"{_bracketed(str(address))}:{port}"
         return Decision(False, reason, remedy=f"localhost:{port}" if name == "loopback" else remedy)
 
     def _naming(self, address: Address, port: int) -> Rule | None:
         """The network rule that allows ``address``."""
-        name, _ = _classify(address)
+        name, _ = classify(address)
         for rule in self.rules:
             if rule.kind != "network" or rule.port != port or address not in (network := ip_network(rule.host)):
                 continue
@@ -195,7 +201,7 @@ class Rules(Struct, frozen=True):
                 return rule
             # To name the network of translated addresses says nothing about what they are translated to.
             inner = IPv4Address(int(address) & 0xFFFFFFFF) if name == NAT64 else None
-            if name not in EXACT and not (inner and _classify(inner)[0] and not self._naming(inner, port)):
+            if name not in EXACT and not (inner and classify(inner)[0] and not self._naming(inner, port)):
                 return rule
         return None
 
@@ -224,7 +230,7 @@ def _normalise_ipv6(name: str) -> str:
     address = _address(name.strip("[]"))
     if not isinstance(address, IPv6Address):
         raise RuleError(f"{_show(name)} is neither a name nor an address, or has a port or zone id")
-    is_ipv4 = _classify(address)[0] in ("IPv4-mapped", "IPv4-compatible")
+    is_ipv4 = classify(address)[0] in ("IPv4-mapped", "IPv4-compatible")
     if (form := str(IPv4Address(int(address) & 0xFFFFFFFF) if is_ipv4 else address)) != name:
         raise RuleError(f"{_show(name)} is not an address in canonical form", form)
     return name
@@ -342,7 +348,7 @@ def _address(text: str) -> Address | None:
         return None
 
 
-def _classify(address: Address) -> tuple[str, str]:
+def classify(address: Address) -> tuple[str, str]:
     """Class and source of an address that is not public; two empty texts of one that is."""
     return next(((name, source) for network, name, source in SPECIAL if address in network), ("", ""))
 

@@ -56,7 +56,7 @@ def inject(
     """
     wanted = {
         name: f"{PREFIX}{place.removeprefix(KEYRING)}"
-        for name, place in resolved.profile.secrets.items()
+        for name, place in resolved.profile.required_secrets.items()
         if name not in passed
     }
     variables = {name: text for name, text in {**spec.environment, **wanted}.items() if PREFIX in text}

@@ -27,6 +27,11 @@ class Reference(Struct, frozen=True, order=True):
         return f"{self.server}/{self.name}"
 
 
+def masked(text: str, mask: str) -> str:
+    """``text`` with ``mask`` in place of each reference."""
+    return _REFERENCE.sub(lambda _: mask, text)
+
+
 def parse(text: str) -> Reference:
     """The reference that "server/name" is. Raises UsageError."""
     if not (found := re.fullmatch(_PAIR, text)):

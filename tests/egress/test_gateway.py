@@ -423,7 +423,7 @@ def test_a_profile_that_changes_while_the_server_starts_counts(tmp_path: Path) -
     path.write_text('version = 1\nname = "x"\n[network]\nallow = ["a.example.com"]\n')
     resolved = profile.load(path)
     path.write_text('version = 1\nname = "x"\n[network]\nallow = ["b.example.com"]\n')
-    watch = network.Watch(resolved)
+    watch = network.Watch(resolved, network.Given({}, ()))
     assert watch() == Rules.parse(["b.example.com"])
     assert watch() is None
     # Other rules count; another profile with the same does not.
@@ -434,6 +434,21 @@ def test_a_profile_that_changes_while_the_server_starts_counts(tmp_path: Path) -
         watch()
     path.write_text('version = 1\nname = "x"\n[network]\nallow = ["b.example.com"]\n')
     assert watch() == Rules.parse(["b.example.com"])
+
+
+def test_what_the_user_names_stays_allowed_while_the_profile_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "profile.toml"
+    head = 'version = 1\nname = "x"\n[network]\n'
+    path.write_text(f'{head}from_environment = ["URL"]\n')
+    given = network.Given({"URL": "https://git.example.com"}, ())
+    watch = network.Watch(profile.load(path), given)
+    assert watch() is None
+    path.write_text(f'{head}from_environment = ["URL"]\nallow = ["a.example.com"]\n')
+    changed = watch()
+    assert changed and [rule.text for rule in changed.rules] == ["git.example.com:443", "a.example.com"]
+    assert changed.decide("git.example.com", 443).rule == changed.rules[0] and changed.rules[0].named
+    path.write_text(f'{head}allow = ["a.example.com"]\n')
+    assert watch() == Rules.parse(["a.example.com"])
 
 
 # Who reads stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -292,3 +293,17 @@ def test_an_image_without_a_shell_is_refused(runner: Runner, tmp_path: Path) -> 
             )
         finally:
             client.remove_image("localhost/mcpbox/no-shell:test", force=True)
+
+
+def test_a_host_is_taken_from_a_url_that_is_a_secret_as_a_whole(runner: Runner) -> None:
+    code = "import socket, sys; socket.create_connection(('localhost', int(sys.argv[1])), 3).sendall(b'x')"
+    with socket.create_server(("127.0.0.1", 0)) as database:
+        database.settimeout(10)
+        port = database.getsockname()[1]
+        keep(runner, "pg/url", f"postgresql://u:p@localhost:{port}/x", f"file:{server(runner)}")
+        profile = '[network]\nfrom_environment = ["DATABASE_URI"]\n[secrets]\nDATABASE_URI = "host"\n'
+        with start(runner, {"DATABASE_URI": "mcpbox-secret:pg/url"}, profile=profile) as host:
+            host.initialize()
+            done = host.call("run", words=[PYTHON, "-c", code, str(port)])["structuredContent"]
+            assert done["code"] == 0, done
+            database.accept()[0].close()
