@@ -166,12 +166,13 @@ def profile_check(names: tuple[str, ...]) -> int:
 
 
 @profile.command("new")
-@click.argument("name")
-def profile_new(name: str) -> int:
-    """Write a profile that allows nothing, to be edited."""
+@click.argument("name", required=False, default="")
+@click.option("--from", "source", metavar="PACKAGE|COMMAND", default="", help="npm:NAME, pypi:NAME or 'npx -y NAME'.")
+def profile_new(name: str, source: str) -> int:
+    """Write a profile that allows nothing, to be edited; in comments, what an installed package names."""
     from mcpbox.commands import profile as verb
 
-    return verb.new(name)
+    return verb.new(name, source)
 
 
 @cli.group()

@@ -19,6 +19,7 @@ MODULES = {
     for path in PACKAGE.rglob("*.py")
 }
 PURE = (
+    "mcpbox.arguments",
     "mcpbox.command.model",
     "mcpbox.detect",
     "mcpbox.detect.entropy",
@@ -26,7 +27,9 @@ PURE = (
     "mcpbox.detect.placeholders",
     "mcpbox.detect.tokens",
     "mcpbox.detect.urls",
+    "mcpbox.draft",
     "mcpbox.egress.dns",
+    "mcpbox.egress.endpoints",
     "mcpbox.egress.ledger",
     "mcpbox.egress.mux",
     "mcpbox.egress.names",
@@ -55,6 +58,7 @@ PURE = (
     "mcpbox.secrets.packing",
     "mcpbox.secrets.reference",
     "mcpbox.session",
+    "mcpbox.tables",
 )
 IMPURE = {
     "os",

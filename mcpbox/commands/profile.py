@@ -3,43 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
 import click
 import msgspec
 
-from mcpbox import paths, profile
+from mcpbox import draft, paths, profile
 from mcpbox.errors import ProfileError, UsageError
-
-DRAFT = """version = 1
-name = "{name}"
-description = ""
-matches = []                  # packages this profile is for: "npm:NAME", "pypi:NAME"
-
-[sandbox]
-memory = "512MiB"
-cpus = 1.0
-pids = 128
-scratch = "64MiB"             # /tmp and $HOME, in memory, gone afterwards
-
-[filesystem]
-read = []                     # host paths the server may read, such as "~/projects"
-write = []                    # … and write
-arguments = "none"            # none | read | write: what an argument naming a path gets mounted as
-state = false                 # true: a private directory that survives, at $HOME/.state
-
-[environment]                 # not secret; besides PATH, HOME, LANG and TZ
-
-[tools]
-allow = ["*"]
-deny = []
-
-[messages]
-sampling = "deny"             # what the server may ask of the host: deny | allow
-elicitation = "allow"
-roots = "intersect"           # only roots inside the mounted paths: deny | intersect | allow
-"""
 
 
 def list_(as_json: bool) -> int:
@@ -92,11 +65,14 @@ def check(names: Sequence[str]) -> int:
     return 1 if wrong else 0
 
 
-def new(name: str) -> int:
-    """Write a draft into the user's profiles. Raises UsageError if there is one of this name."""
-    text = DRAFT.format(name=name)
-    profile.parse(text, name)
-    path = paths.user_profiles() / f"{name}.toml"
+def new(name: str, source: str) -> int:
+    """Write a draft into the user's profiles, of the installed package that ``source`` names or of nothing known.
+
+    Raises UsageError if there is a profile of this name, PackageError if the package is not installed.
+    """
+    text = _drafted(name, source) if source else draft.empty(name)
+    found = profile.parse(text, name or source)
+    path = paths.user_profiles() / f"{found.profile.name}.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with path.open("x", encoding="utf-8") as file:
@@ -105,6 +81,26 @@ def new(name: str) -> int:
         raise UsageError(f"{path} exists already", "edit it, or choose another name") from None
     click.echo(path)
     return 0
+
+
+def _drafted(name: str, source: str) -> str:
+    from mcpbox.command import plain
+    from mcpbox.packages import spec, survey
+
+    if source.startswith(("npm:", "pypi:")):
+        request = spec.read_requirement(source)
+    else:
+        try:
+            read = spec.read(plain(shlex.split(source))[0])
+        except ValueError as error:
+            raise UsageError(f"cannot read {source!r}: {error}") from None
+        if read is None:
+            raise UsageError(
+                f"{source}: names no package", 'accepted: npm:NAME, pypi:NAME, or a command such as "npx -y NAME"'
+            )
+        request = read
+    package = spec.name(request).rpartition("/")[2].lower()
+    return draft.from_survey(name or re.sub(r"[^a-z0-9._-]", "-", package), survey.survey(request))
 
 
 def _plain(value: Any) -> Any:
@@ -116,9 +112,15 @@ def _plain(value: Any) -> Any:
 
 
 def _line(key: str, value: Any, given: bool) -> str:
-    import tomli_w
+    return f"{f'{key} = {_inline(value)}':<46}  # {'this file' if given else 'default'}"
 
-    text = tomli_w.dumps({key: value})
+
+def _inline(value: Any) -> str:
+    """TOML on one line; of a table only what is not empty."""
     if isinstance(value, list):
-        text = f"{key} = [" + ", ".join(tomli_w.dumps({"_": item})[4:].strip() for item in value) + "]"
-    return f"{text.strip():<46}  # {'this file' if given else 'default'}"
+        return "[" + ", ".join(map(_inline, value)) + "]"
+    if isinstance(value, dict):
+        entries = [f"{key} = {_inline(item)}" for key, item in value.items() if item not in ("", False)]
+        return f"{{ {', '.join(entries)} }}" if entries else "{}"
+    # JSON's escapes are TOML's too, but for the one character that JSON lets stand.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

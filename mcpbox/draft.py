@@ -1,0 +1,110 @@
+"""Drafts of profiles: what was found stands in comments, so nothing is allowed but what a person uncomments. No I/O."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mcpbox.packages.survey import Survey
+
+EMPTY = """version = 1
+name = "{name}"
+description = {description}
+matches = [{matches}]{note}
+{found}
+[sandbox]
+memory = "512MiB"
+cpus = 1.0
+pids = 128
+scratch = "64MiB"             # /tmp and $HOME, in memory, gone afterwards
+
+[filesystem]
+read = []                     # host paths the server may read, such as "~/projects"
+write = []                    # … and write
+arguments = "none"            # none | read | write: what an argument naming a path gets mounted as
+state = false                 # true: a private directory that survives, at $HOME/.state
+{paths}
+[network]
+allow = [                     # "HOST[:PORT]", "*.DOMAIN", "localhost:PORT"
+{hosts}]
+from_environment = [          # variables whose value names a host that you choose
+{endpoints}]
+from_arguments = false        # true: arguments that are URLs do; or options that do, such as ["--host"]
+
+[environment]                 # not secret; besides PATH, HOME, LANG, TZ and what the host passes
+{variables}
+[secrets]                     # "host": the host's entry passes it; "keyring:{name}/NAME": mcpbox has it
+{secrets}
+[tools]
+allow = ["*"]
+deny = []                     # tools to be neither listed nor callable
+destructive = []              # tools that delete, overwrite or send for good: marked, not hidden
+
+[messages]
+sampling = "deny"             # what the server may ask of the host: deny | allow
+elicitation = "allow"
+roots = "intersect"           # only roots inside the mounted paths: deny | intersect | allow
+"""
+#: How variables are commonly called, by what is in them; the first that fits.
+PATH = re.compile(r".*(_PATH|_FILE|_DIR|_DIRECTORY|_FOLDER|_CREDENTIALS)|KUBECONFIG")
+ENDPOINT = re.compile(r".*(_URL|_URI|_HOST|_ENDPOINT|_DSN|_SERVER|_CONNECTION_STRING)|DSN|HOST")
+SECRET = re.compile(
+    r".*(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|_PASS|_PWD|KEY|AUTH|COOKIE|_PAT)S?|.*CREDENTIALS?_JSON"
+)
+PATH_OPTION = re.compile(r"--.*(path|file|dir|directory|folder|repository|storage)")
+MAX_LISTED = 60
+
+
+def empty(name: str) -> str:
+    """A profile that allows nothing."""
+    return _fill(name, note='                  # packages this profile is for: "npm:NAME", "pypi:NAME"')
+
+
+def from_survey(name: str, found: Survey) -> str:
+    """A profile that allows nothing, and has all that was found in comments."""
+    variables = (*found.variables, *found.hinted)
+    paths = [variable for variable in variables if PATH.fullmatch(variable)]
+    endpoints = [variable for variable in variables if variable not in paths and ENDPOINT.fullmatch(variable)]
+    secrets = [variable for variable in variables if variable not in paths and SECRET.fullmatch(variable)]
+    others = set(variables) - {*paths, *endpoints, *secrets}
+    options = [option for option in found.options if PATH_OPTION.fullmatch(option)]
+    head = (
+        f"# Names found in the files of {found.identity} {found.version}, all in comments: uncomment what it needs,\n"
+    )
+    head += "# nothing else. Code names hosts it never reaches, and can put others together as it runs: try it with\n"
+    head += "# mcpbox wrap --learn-network.\n"
+    if not found.complete:
+        head += "# The package is so large that only a part of it was read.\n"
+    return _fill(
+        name,
+        description=json.dumps(_plain(found.description)[:120], ensure_ascii=False),
+        matches=f'"{found.identity}"',
+        found=f"\n{head}",
+        hosts="".join(f'    # "{host}",  # {count} times\n' for host, count in list(found.hosts.items())[:MAX_LISTED]),
+        paths="".join(
+            (
+                _lines(f'# from_environment.{variable} = "read"' for variable in paths),
+                _lines(f'# from_arguments.{option} = "read"' for option in options),
+            )
+        ),
+        endpoints=_lines(f'    # "{variable}",' for variable in endpoints),
+        variables=_lines(f'# {variable} = ""' for variable in sorted(others)),
+        secrets=_lines(f'# {variable} = "host"' for variable in secrets),
+    )
+
+
+def _fill(name: str, **parts: str) -> str:
+    keys = ("matches", "note", "found", "paths", "hosts", "endpoints", "variables", "secrets")
+    return EMPTY.format(**{"description": '""', **dict.fromkeys(keys, ""), **parts, "name": name})
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in list(lines)[:MAX_LISTED])
+
+
+def _plain(text: str) -> str:
+    """One line, without what a terminal or TOML would take for more than text."""
+    return "".join(character if character.isprintable() else " " for character in text).strip()
