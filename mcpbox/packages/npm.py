@@ -191,11 +191,6 @@ def describe(name: str, version: str, backend: str) -> Description:
     return Description(published, tuple(sorted(maintainers)))
 
 
-def age(name: str, version: str, backend: str) -> datetime | None:
-    """When ``version`` was published, where the registry says. Raises PackageError."""
-    return describe(name, version, backend).published
-
-
 def _npm(words: tuple[str, ...], work: Path, backend: str, found: npmrc.Sources) -> bytes:
     """Run npm with the registries in reach, and the credentials for them."""
     allow: list[str] = []

@@ -101,9 +101,8 @@ def update(
                 f"{entry.name} {plan.root.version} is older than {entry.floor}, below which mcpbox.lock does not go",
                 f"if it is meant: mcpbox package rm {key}, then add {entry.name} in that version",
             )
-        verdict = vet.judge(plan, backend)
         before = lock.plan(here.tree, entry.scripts) if here else None
-        with _staged(plan, backend, scripts, progress) as staging:
+        with _judged(plan, backend, scripts, progress, lambda _: None) as (staging, verdict):
             changes = _compare(entry, here, before, plan, staging, backend)
             if not approve(changes, verdict.concerns):
                 return changes
@@ -185,15 +184,17 @@ def _pin(
     similar = vet.names(request)
     _require(approve, similar, request)
     plan = _resolve(request, backend, progress, scripts)
-    verdict = vet.judge(plan, backend)
-    _require(approve, verdict.concerns, request)
-    if similar or verdict.concerns:
-        approved = "user"
     if unknown := [script for script in scripts if not _has(plan, script)]:
         raise PackageError(
             f"{', '.join(unknown)}: not in the tree of {plan.root.name}, so its scripts cannot be allowed"
         )
-    with _staged(plan, backend, scripts, progress) as staging:
+
+    def approving(verdict: vet.Verdict) -> None:
+        _require(approve, verdict.concerns, request)
+
+    with _judged(plan, backend, scripts, progress, approving) as (staging, verdict):
+        if similar or verdict.concerns:
+            approved = "user"
         entry = replace(_new_entry(request, plan, approved), scripts=scripts, provenance=verdict.provenance)
         return _adopt(request, entry, plan, staging, backend, "pinned")
 
@@ -246,6 +247,21 @@ def _staged(plan: Plan, backend: str, scripts: tuple[str, ...], progress: Progre
         progress(f"installing {plan.root.name} {plan.root.version} ({len(plan.packages)} packages)")
         load(plan.ecosystem).install(plan, backend, staging, scripts=scripts)
         yield staging
+
+
+@contextmanager
+def _judged(
+    plan: Plan, backend: str, scripts: tuple[str, ...], progress: Progress, approving: Callable[[vet.Verdict], None]
+) -> Iterator[tuple[Path, vet.Verdict]]:
+    """The staged tree and the verdict on it, which is come to meanwhile; but before it, no script is run."""
+    with vet.Judging(plan, backend) as judging:
+        if scripts:
+            approving(judging.verdict())
+        with _staged(plan, backend, scripts, progress) as staging:
+            if not scripts:
+                progress(f"verifying where {plan.root.name} {plan.root.version} comes from")
+                approving(judging.verdict())
+            yield staging, judging.verdict()
 
 
 def _adopt(request: Request, entry: Entry, plan: Plan, staging: Path, backend: str, event: str) -> Entry:

@@ -13,20 +13,20 @@ from __future__ import annotations
 import base64
 import ssl
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
+from urllib.request import getproxies, proxy_bypass_environment  # type: ignore[attr-defined]
 
 import msgspec
+import urllib3
 from msgspec import Struct
 
 from mcpbox.errors import PackageError
 from mcpbox.packages.attestations import STATEMENT, Failed, published, signed_by_builder
-from mcpbox.packages.model import Package, Plan
+from mcpbox.packages.model import Ecosystem, Package, Plan
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -43,7 +43,7 @@ MAX_BODY = 64 << 20
 TIMEOUT = 30.0
 #: Seconds before a question is put again.
 PAUSES = (0.3, 1.5, 4.0)
-THREADS = 8
+THREADS = 12
 
 
 class Verdict(Struct, frozen=True):
@@ -105,6 +105,7 @@ class _Attestations(Struct, frozen=True):
 class _File(Struct, frozen=True):
     filename: str
     provenance: str | None = None
+    uploaded: str | None = msgspec.field(default=None, name="upload-time")
 
 
 class _Project(Struct, frozen=True):
@@ -154,37 +155,32 @@ def client(
     base = registry if registry.endswith("/") else f"{registry}/"
     if urlsplit(base).scheme not in ("http", "https"):
         return lambda name, path, accept: None
-    context = ssl.create_default_context(cafile=cafile or None)
-    opener = urllib.request.build_opener(
-        _Stay(),
-        urllib.request.HTTPSHandler(context=context),
-        urllib.request.ProxyHandler(proxy),  # type: ignore[arg-type]
-    )
+    parts = urlsplit(base)
+    headers = {"Authorization": authorization} if authorization else {}
+    pool = _pool(parts.scheme, parts.hostname or "", cafile, getproxies() if proxy is None else proxy)
 
     def fetch(name: str, path: str, accept: str) -> bytes | None:
         url = urljoin(base, path)
         if _origin(url) != _origin(base):
             return None
-        request = urllib.request.Request(url, headers={"Accept": accept})
-        if authorization:
-            request.add_header("Authorization", authorization)
         # A tree is a hundred questions, and one lost answer must not end its preparation.
         for pause in (*PAUSES, None):
             try:
-                with opener.open(request, timeout=TIMEOUT) as answer:
-                    body: bytes = answer.read(MAX_BODY + 1)
+                answer = pool.request(
+                    "GET", url, headers={"Accept": accept, **headers}, redirect=False, preload_content=False
+                )
+                body: bytes = answer.read(MAX_BODY + 1, decode_content=True)
+                answer.release_conn()
                 break
-            except urllib.error.HTTPError as error:
-                error.close()
-                if error.code in (400, 404):
-                    return None
-                raise PackageError(f"{url}: the registry answers {error.code}", "try again later") from None
-            except (OSError, ValueError) as error:
-                if pause is None or isinstance(error, ValueError):
-                    reason = getattr(error, "reason", error)
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                if pause is None:
                     hint = "is the registry up, and your configuration right?"
-                    raise PackageError(f"{url}: {reason}", hint) from None
+                    raise PackageError(f"{url}: {getattr(error, 'reason', None) or error}", hint) from None
                 time.sleep(pause)
+        if answer.status in (400, 404):
+            return None
+        if answer.status != 200:
+            raise PackageError(f"{url}: the registry answers {answer.status}", "try again later")
         if len(body) > MAX_BODY:
             raise PackageError(f"{url}: more than {MAX_BODY >> 20} MiB")
         return body
@@ -192,9 +188,31 @@ def client(
     return fetch
 
 
-class _Stay(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        return None
+def _pool(scheme: str, host: str, cafile: str, proxies: Mapping[str, str]) -> urllib3.PoolManager:
+    """Connections that are kept: a tree is a hundred questions to one host."""
+    context = ssl.create_default_context(cafile=cafile or None)
+    timeout = urllib3.Timeout(TIMEOUT)
+    through = "" if proxy_bypass_environment(host, dict(proxies)) else proxies.get(scheme, "")
+    if not through:
+        return urllib3.PoolManager(maxsize=THREADS, ssl_context=context, timeout=timeout, retries=False)
+    parts = urlsplit(through if "://" in through else f"http://{through}")
+    login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}" if parts.username else None
+    return urllib3.ProxyManager(
+        urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], "", "", "")),
+        proxy_headers=urllib3.make_headers(proxy_basic_auth=login),
+        maxsize=THREADS,
+        ssl_context=context,
+        timeout=timeout,
+        retries=False,
+    )
+
+
+def released(package: Package, ecosystem: Ecosystem, fetch: Fetch) -> datetime | None:
+    """When this version was published, where the registry says. Raises PackageError."""
+    if ecosystem == "npm":
+        return _time((_packument(package, fetch).time or {}).get(package.version))
+    filename = unquote(urlsplit(package.url).path.rpartition("/")[2])
+    return next((_time(each.uploaded) for each in _listed(package, fetch) or () if each.filename == filename), None)
 
 
 def _judge_npm(package: Package, fetch: Fetch, keys: Mapping[str, _Key] | None) -> Verdict:
@@ -367,10 +385,10 @@ def _repository(value: Any) -> str:
 
 def _judge_pypi(package: Package, fetch: Fetch) -> Verdict:
     filename = unquote(urlsplit(package.url).path.rpartition("/")[2])
-    page = fetch(package.name, f"{quote(package.name, safe='')}/", SIMPLE)
-    if page is None or page.lstrip().startswith(b"<"):
+    page = _listed(package, fetch)
+    if page is None:
         return Verdict(package.name, package.version, "absent", "the index does not speak JSON (PEP 691)")
-    listed = [each for each in msgspec.json.decode(page, type=_Project).files if each.filename == filename]
+    listed = [each for each in page if each.filename == filename]
     if not listed or not listed[0].provenance:
         return Verdict(package.name, package.version, "absent", "the index serves no attestations for it")
     found = fetch(package.name, urljoin(f"{quote(package.name, safe='')}/", listed[0].provenance), JSON)
@@ -378,6 +396,14 @@ def _judge_pypi(package: Package, fetch: Fetch) -> Verdict:
         return Verdict(package.name, package.version, "absent", "its attestations are not on the index's host")
     source = published(found, filename, package)
     return Verdict(package.name, package.version, "verified", f"published by {source}", source)
+
+
+def _listed(package: Package, fetch: Fetch) -> list[_File] | None:
+    """What the index says of the project's files; None where it does not speak JSON (PEP 691)."""
+    page = fetch(package.name, f"{quote(package.name, safe='')}/", SIMPLE)
+    if page is None or page.lstrip().startswith(b"<"):
+        return None
+    return msgspec.json.decode(page, type=_Project).files
 
 
 def _quoted(name: str) -> str:

@@ -9,7 +9,6 @@ import itertools
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
-from mcpbox import sandbox
 from mcpbox.errors import PackageError
 from mcpbox.packages import pypi_build
 from mcpbox.packages.model import Package, Plan, Request
@@ -26,11 +24,9 @@ from mcpbox.packages.pypi_entry import ABI, REQUIREMENT, entry, normalised, requ
 from mcpbox.packages.pypi_job import Reach, extend, give, in_order, place, python_of, reach_of, run
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from mcpbox.packages.pypi_sources import Sources
 
-__all__ = ["age", "entry", "install", "resolve", "sources"]
+__all__ = ["entry", "install", "resolve", "sources"]
 
 #: What an install works with while it goes on.
 WORK = ".work"
@@ -136,20 +132,6 @@ def install(plan: Plan, backend: str, staging: Path, *, scripts: Sequence[str] =
     finally:
         shutil.rmtree(work, ignore_errors=True)
     (staging / ABI).write_text(f"{abi}\n", encoding="ascii")
-
-
-def age(name: str, version: str, backend: str = "auto") -> datetime | None:
-    """When a version was published, where the index says. Raises PackageError, BackendError."""
-    from datetime import datetime
-
-    chosen = sandbox.choose(backend)
-    about = python_of(chosen, "")
-    found = in_order(sources(), about)
-    with tempfile.TemporaryDirectory(prefix="mcpbox-") as directory:
-        give(Path(directory))
-        values = {"name": normalised(name), "version": version}
-        outcome = run("age", found, reach_of(found, about), Request("pypi", ()), chosen, Path(directory), values)
-    return datetime.fromisoformat(outcome.uploaded) if outcome.uploaded else None
 
 
 def _requirement(text: str) -> str:

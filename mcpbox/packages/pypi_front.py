@@ -68,7 +68,6 @@ class Page:
         self.sources: list[str] = []
         self.allowed: list[File] = []
         self.yanked: dict[str, str] = {}
-        self.uploaded: dict[str, str] = {}
 
 
 def normalised(name: str) -> str:
@@ -138,8 +137,6 @@ class Front:
             filename = entry["filename"]
             if owner(filename) != name:
                 continue
-            if isinstance(entry.get("upload-time"), str):
-                page.uploaded[filename] = entry["upload-time"]
             if not WHEEL.fullmatch(filename):
                 page.sources.append(filename)
                 if name in self._allowed and not entry.get("yanked"):
@@ -177,14 +174,6 @@ class Front:
                 made.path = Path(built["path"])
                 return made
         return file
-
-    def uploaded(self, name: str, version: str) -> str:
-        """The earliest RFC 3339 time of the files of a version; "" where the index does not say."""
-        known = self.page(name).uploaded
-        mine = [
-            time for filename, time in known.items() if re.search(rf"-{re.escape(version)}(-|\.tar|\.zip)", filename)
-        ]
-        return min(mine, default="")
 
     def wheel(self, file: File) -> Path:
         """The wheel, here and verified."""

@@ -160,12 +160,6 @@ def resolve(job: dict[str, Any], work: Path) -> dict[str, Any]:
     return {"packages": packages}
 
 
-def age(job: dict[str, Any], work: Path) -> dict[str, Any]:
-    """When the first file of a version was uploaded, where the index says (PEP 700)."""
-    front = Front(job, Web(job), work, metadata=False)
-    return {"uploaded": front.uploaded(job["name"], job["version"])}
-
-
 def fetch(job: dict[str, Any], work: Path) -> dict[str, Any]:
     """Bring every file of the plan to ``wheels``, each as it was promised."""
     (work / "wheels").mkdir(exist_ok=True)
@@ -264,7 +258,7 @@ def basename(url: str) -> str:
     return unquote(urlsplit(url).path.rpartition("/")[2])
 
 
-VERBS = {"resolve": resolve, "fetch": fetch, "build": build, "install": install, "age": age}
+VERBS = {"resolve": resolve, "fetch": fetch, "build": build, "install": install}
 
 
 def main(verb: str, file: str) -> None:

@@ -64,7 +64,6 @@ class Outcome(msgspec.Struct, frozen=True):
     pip: str = ""
     index: str = ""
     files: str = ""
-    uploaded: str = ""
     packages: tuple[Wheel, ...] = ()
     source: Source | None = None
     requires: tuple[str, ...] = ()

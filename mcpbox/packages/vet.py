@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from mcpbox import config, paths
-from mcpbox.errors import PackageError
+from mcpbox.errors import McpboxError, PackageError
 from mcpbox.packages import spec
 from mcpbox.packages.model import Ecosystem, Package, Plan, Request
 
@@ -27,11 +30,16 @@ YOUNG = timedelta(days=3)
 MALICIOUS = "malicious: "
 
 
-class Verdict(Struct, frozen=True):
+class Verdict(Struct, frozen=True, tag=True):
     """``concerns`` are for a person to judge; ``provenance`` is "verified" or "absent" of the tree as a whole."""
 
     concerns: tuple[str, ...]
     provenance: str
+
+
+class _Refusal(Struct, frozen=True, tag=True):
+    message: str
+    hint: str
 
 
 def names(request: Request) -> list[str]:
@@ -50,14 +58,66 @@ def judge(plan: Plan, backend: str) -> Verdict:
     """What gives pause about a plan. Raises PackageError for what no approval can mend."""
     from mcpbox.packages import provenance
 
-    concerns = known(plan)
-    verdicts = provenance.verify(replace(plan, packages=plan.everything), _fetch(plan.ecosystem, backend))
+    concerns, fetch = known(plan), _fetch(plan.ecosystem, backend)
+    verdicts = provenance.verify(replace(plan, packages=plan.everything), fetch)
     if failed := [f"{one.name} {one.version}: {one.detail}" for one in verdicts if one.status == "failed"]:
         raise PackageError(f"where it comes from cannot be verified: {'; '.join(failed[:3])}", "do not install it")
-    published = _age(plan.ecosystem)(plan.root.name, plan.root.version, backend)
-    if published is not None and datetime.now(UTC) - _aware(published) < YOUNG:
+    published = provenance.released(plan.root, plan.ecosystem, fetch)
+    if published is not None and datetime.now(UTC) - published < YOUNG:
         concerns.append(f"{plan.root.name} {plan.root.version} was published on {published:%Y-%m-%d}, a few days ago")
     return Verdict(tuple(concerns), provenance.overall(verdicts))
+
+
+class Judging:
+    """A plan judged in a process of its own, beside what else there is to do. A context manager.
+
+    Of its own, and no thread: sandboxes are started by forks, which do not go well with threads.
+    """
+
+    def __init__(self, plan: Plan, backend: str) -> None:
+        self._plan, self._backend = plan, backend
+        self._verdict: Verdict | None = None
+
+    def __enter__(self) -> Judging:
+        # -P: the current directory is the host's choice, and no place to import from.
+        words = [sys.executable, "-P", "-c", "from mcpbox.packages import vet; vet.main()", self._backend]
+        self._process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        )
+        assert self._process.stdin
+        with suppress(BrokenPipeError), self._process.stdin as stdin:
+            stdin.write(msgspec.json.encode(self._plan))
+        self._process.stdin = None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def verdict(self) -> Verdict:
+        """Wait for it. Raises PackageError for what no approval can mend."""
+        if self._verdict is None:
+            output, errors = self._process.communicate()
+            try:
+                said = msgspec.json.decode(output, type=Verdict | _Refusal)
+            except msgspec.DecodeError:
+                last = errors.decode(errors="replace").strip().rpartition("\n")[2]
+                raise PackageError(f"{self._plan.root.name} could not be judged: {last}", "try again") from None
+            if isinstance(said, _Refusal):
+                raise PackageError(said.message, said.hint)
+            self._verdict = said
+        return self._verdict
+
+
+def main() -> None:
+    """What that process does: a plan on standard input, a verdict on standard output."""
+    plan = msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)
+    said: Verdict | _Refusal
+    try:
+        said = judge(plan, sys.argv[1])
+    except McpboxError as error:
+        said = _Refusal(error.message, error.hint)
+    sys.stdout.buffer.write(msgspec.json.encode(said))
 
 
 def known(plan: Plan) -> list[str]:
@@ -91,16 +151,6 @@ def is_older(ecosystem: Ecosystem, version: str, than: str) -> bool:
         return bool(key(version) < key(than))
     except ValueError as error:
         raise PackageError(f"versions {version} and {than} cannot be compared: {error}") from None
-
-
-def _age(ecosystem: Ecosystem) -> Callable[[str, str, str], datetime | None]:
-    if ecosystem == "npm":
-        from mcpbox.packages import npm
-
-        return npm.age
-    from mcpbox.packages import pypi
-
-    return pypi.age
 
 
 def _fetch(ecosystem: Ecosystem, backend: str) -> Fetch:
@@ -154,7 +204,3 @@ def _from_pypi(backend: str) -> Fetch:
         return next((body for client in clients if (body := client(name, path, accept)) is not None), None)
 
     return fetch
-
-
-def _aware(time: datetime) -> datetime:
-    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -60,7 +60,6 @@ class Index:
         self.modern = modern
         self.files: dict[str, dict[str, bytes]] = {}
         self.yanked: dict[str, str] = {}
-        self.uploaded: dict[str, str] = {}
         self.login = ""
         self.broken: set[str] = set()
         self.links: dict[str, list[str]] = {}
@@ -95,7 +94,6 @@ class Index:
                 "url": f"../../files/{name}/{filename}",
                 "hashes": {"sha256": hashlib.sha256(data).hexdigest()},
                 "yanked": self.yanked.get(filename, False),
-                **({"upload-time": self.uploaded[filename]} if filename in self.uploaded else {}),
             }
             for filename, data in self.files.get(name, {}).items()
         ]

@@ -4,6 +4,7 @@ import base64
 import json
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from msgspec.structs import replace
 from mcpbox.errors import PackageError
 from mcpbox.packages.attestations import Failed, signed_by_builder
 from mcpbox.packages.model import Ecosystem, Package, Plan
-from mcpbox.packages.provenance import Verdict, _repository, _require_declared, client, overall, verify
+from mcpbox.packages.provenance import JSON, Verdict, _repository, _require_declared, client, overall, released, verify
 
 DATA = Path(__file__).parent / "data"
 INTEGRITY = "sha512-" + base64.b64encode(bytes(64)).decode()
@@ -186,6 +187,30 @@ def test_a_registry_that_tells_of_versions_in_the_packument_alone(registry: Regi
     registry.pages["/@scope%2Fserver"] = {"versions": {"1.0.0": manifest}}
     registry.pages["/@scope%2Fserver/1.0.0"] = 404
     assert [each.status for each in registry.judge(PACKAGE)] == ["verified"]
+
+
+def test_when_a_version_was_published_is_what_the_registry_says(registry: Registry) -> None:
+    fetch = client(registry.url, proxy={})
+    registry.pages["/leaf"] = {"time": {"1.0.0": "2026-01-02T03:04:05.000Z", "2.0.0": 7}, "versions": {}}
+    when = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    for version, expected in (("1.0.0", when), ("2.0.0", None), ("3.0.0", None)):
+        assert released(Package("leaf", version, "", ""), "npm", fetch) == expected
+    files = [{"filename": "a-1.0.whl", "upload-time": "2026-01-02T03:04:05Z"}, {"filename": "a-2.0.whl"}]
+    registry.pages["/a/"] = {"files": files}
+    for name, expected in (("a-1.0.whl", when), ("a-2.0.whl", None), ("a-3.0.whl", None)):
+        assert released(Package("a", "", "", f"https://x/{name}"), "pypi", fetch) == expected
+    registry.pages["/a/"] = b"<html>"
+    assert released(Package("a", "", "", "https://x/a-1.0.whl"), "pypi", fetch) is None
+
+
+def test_a_proxy_is_asked_in_the_registrys_stead(registry: Registry) -> None:
+    """But not for the hosts that are exempt from it."""
+    registry.pages["http://registry.test/leaf"] = {"versions": {}}
+    fetch = client("http://registry.test/", proxy={"http": registry.url})
+    assert fetch("leaf", "leaf", JSON) == b'{"versions": {}}'
+    registry.pages["/leaf"] = {"versions": {"direct": {}}}
+    direct = client(registry.url, proxy={"http": "http://127.0.0.1:9", "no": "127.0.0.1"})
+    assert b"direct" in (direct("leaf", "leaf", JSON) or b"")
 
 
 @pytest.mark.parametrize(("answer", "message"), [(500, "answers 500"), (401, "answers 401"), (302, "answers 302")])

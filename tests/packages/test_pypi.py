@@ -14,7 +14,6 @@ import tarfile
 import textwrap
 import zipfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -598,14 +597,6 @@ def test_program_that_is_a_script_of_the_wheel_s_own(place: Place, index: Index)
     index.put("a", "1.0", wheel("a", "1.0", scripts))
     ran = start(place.install(place.resolve("a")), "x", name="a")
     assert (ran.stdout, ran.returncode) == ("script ['x']\n", 3)
-
-
-def test_age_is_what_the_index_says(index: Index) -> None:
-    must_have(BUBBLEWRAP)
-    put_server(index)
-    index.uploaded["some_server-1.0-py3-none-any.whl"] = "2026-01-02T03:04:05.000000Z"
-    assert pypi.age("some-server", "1.0", BUBBLEWRAP) == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    assert pypi.age("leaf", "1.0", BUBBLEWRAP) is None
 
 
 INSTALL = """
