@@ -73,3 +73,17 @@ def test_uvx_under_bubblewrap(bubble: Runner) -> None:
 
 def test_uvx_under_docker(container: Runner) -> None:
     first_then_offline(container, ["uvx", "mcp-server-time"], "get_current_time")
+
+
+def test_a_server_that_needs_an_older_sdk_keeps_a_database(bubble: Runner) -> None:
+    directory = bubble.home / "database"
+    directory.mkdir()
+    bubble.give(directory)
+    words = ["uvx", "--with", "mcp<2", "mcp-server-sqlite", "--db-path", str(directory / "notes.db")]
+    with bubble.host([*bubble.words()[:3], "package", "add", "--yes", "--backend", "bubblewrap", "--", *words]) as host:
+        assert host.process.wait(120) == 0, host.stderr.read()
+    with bubble.wrap(*words, profile=f'[filesystem]\nwrite = ["{directory}"]\n') as host:
+        host.initialize()
+        assert not host.call("create_table", query="CREATE TABLE notes (text)").get("isError")
+        assert "notes" in host.call("list_tables")["content"][0]["text"]
+    assert (directory / "notes.db").stat().st_uid == bubble.uid
