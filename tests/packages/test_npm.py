@@ -67,11 +67,11 @@ class Installs:
         npm.install(plan, backend, staging, scripts=scripts)
         return staging
 
-    def fails(self, plan: Plan, reason: str) -> Path:
+    def fails(self, plan: Plan, reason: str, backend: str = BUBBLEWRAP) -> Path:
         """Where an install that must fail for that ``reason`` was made."""
         staging = self.fresh()
         with pytest.raises(PackageError, match=reason):
-            npm.install(plan, BUBBLEWRAP, staging)
+            npm.install(plan, backend, staging)
         return staging
 
 
@@ -134,13 +134,21 @@ def test_a_whole_tree_is_pinned_installed_and_runs(
 CHANGES = ("the tarball", "the tarball and what the registry says of it")
 
 
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("victim", ["root", "dependency"])
-def test_a_changed_tarball_is_refused(registry: Registry, installs: Installs, victim: str, change: str) -> None:
-    name = f"changed-{victim}-{CHANGES.index(change)}"
+@pytest.mark.parametrize(
+    ("victim", "change", "at"),
+    [
+        *((victim, change, BUBBLEWRAP) for victim in ("root", "dependency") for change in CHANGES),
+        ("dependency", CHANGES[1], "docker"),
+    ],
+)
+def test_a_changed_tarball_is_refused(
+    registry: Registry, installs: Installs, victim: str, change: str, at: str
+) -> None:
+    must_have(at)
+    name = f"changed-{victim}-{CHANGES.index(change)}-{at}"
     registry.publish(f"{name}-leaf", "1.0.0")
     registry.publish(name, "1.0.0", manifest={"dependencies": {f"{name}-leaf": "1.0.0"}})
-    plan = installs.resolve(name)
+    plan = installs.resolve(name, backend=at)
     changed = name if victim == "root" else f"{name}-leaf"
     evil = pack({"package.json": json.dumps({"name": changed, "version": "1.0.0"}), "index.js": "MALICE"})
     registry.stored(changed, "1.0.0").write_bytes(evil)
@@ -150,7 +158,7 @@ def test_a_changed_tarball_is_refused(registry: Registry, installs: Installs, vi
             document["versions"]["1.0.0"]["dist"] |= {"integrity": sha512(evil), "shasum": ""}
 
         registry.change_document(changed, restate)
-    staging = installs.fails(plan, "a package is not the one that its hash stands for")
+    staging = installs.fails(plan, "a package is not the one that its hash stands for", at)
     assert contains(staging, b"MALICE") == []
 
 
@@ -160,16 +168,17 @@ def test_a_plan_that_is_not_its_locks_is_refused(registry: Registry, installs: I
     installs.fails(Plan("npm", plan.root, (), plan.lockfile), "the plan does not agree with its lock")
 
 
-def test_a_newer_version_does_not_get_in(registry: Registry, installs: Installs) -> None:
-    registry.publish("newer-leaf", "1.0.0")
-    registry.publish("newer", "1.0.0", manifest={"dependencies": {"newer-leaf": "^1.0.0"}})
-    plan = installs.resolve("newer")
-    for name in ("newer-leaf", "newer"):
+def test_a_newer_version_does_not_get_in(registry: Registry, installs: Installs, backend: str) -> None:
+    root, leaf = f"newer-{backend}", f"newer-{backend}-leaf"
+    registry.publish(leaf, "1.0.0")
+    registry.publish(root, "1.0.0", manifest={"dependencies": {leaf: "^1.0.0"}})
+    plan = installs.resolve(root, backend=backend)
+    for name in (leaf, root):
         registry.publish(name, "1.0.1", files={"index.js": "MALICE"})
-    tree = installs.install(plan)
+    tree = installs.install(plan, backend=backend)
     assert contains(tree, b"MALICE") == []
-    assert json.loads((tree / "node_modules/newer-leaf/package.json").read_text())["version"] == "1.0.0"
-    assert summary(installs.resolve("newer")) == ["newer@1.0.1"], "the attack must work on whoever does not pin"
+    assert json.loads((tree / f"node_modules/{leaf}/package.json").read_text())["version"] == "1.0.0"
+    assert summary(installs.resolve(root)) == [f"{root}@1.0.1"], "the attack must work on whoever does not pin"
 
 
 SCRIPT = """
@@ -358,18 +367,21 @@ def test_what_a_tarball_must_not_hold_stays_inside(
         assert Path(os.path.realpath(path)).is_relative_to(staging), f"{path} leads out"
 
 
-def test_a_huge_package_is_stopped(registry: Registry, installs: Installs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_huge_package_is_stopped(
+    registry: Registry, installs: Installs, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    root = f"huge-{backend}"
     made = io.BytesIO()
-    manifest = json.dumps({"name": "huge", "version": "1.0.0"}).encode()
+    manifest = json.dumps({"name": root, "version": "1.0.0"}).encode()
     with tarfile.open(fileobj=made, mode="w:gz", compresslevel=1) as tar:
         for name, data in (("package.json", manifest), ("zeros", bytes(200 << 20))):
             info = tarfile.TarInfo(f"package/{name}")
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
-    registry.publish("huge", "1.0.0", tarball=made.getvalue())
-    plan = installs.resolve("huge")
+    registry.publish(root, "1.0.0", tarball=made.getvalue())
+    plan = installs.resolve(root, backend=backend)
     monkeypatch.setattr(npm, "SIZE", 100 << 20)
-    installs.fails(plan, "the package is too large: over 100 MiB")
+    installs.fails(plan, "the package is too large: over 100 MiB", backend)
 
 
 def test_a_package_of_too_many_files_is_stopped(

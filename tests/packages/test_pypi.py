@@ -166,7 +166,8 @@ def test_changed_wheel_of_the_same_version_is_refused(place: Place, index: Index
     assert place.resolve("some-server").root.integrity != plan.root.integrity
 
 
-def test_changed_dependency_is_refused(place: Place, index: Index) -> None:
+def test_changed_dependency_is_refused(tmp_path: Path, backend: str, index: Index) -> None:
+    place = Place(tmp_path, backend)
     put_server(index)
     plan = place.resolve("some-server")
     index.files["leaf"] = {}
@@ -189,7 +190,8 @@ def install_or_refusal(place: Place, name: str) -> str:
     return caught.value.message
 
 
-def test_newer_version_does_not_touch_a_pinned_one(place: Place, index: Index) -> None:
+def test_newer_version_does_not_touch_a_pinned_one(tmp_path: Path, backend: str, index: Index) -> None:
+    place = Place(tmp_path, backend)
     put_server(index)
     plan = place.resolve("some-server")
     put_server(index, "6.6.6")
