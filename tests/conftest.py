@@ -89,7 +89,7 @@ class Runner:
         kinds = {
             f"XDG_{kind}_HOME": str(self.home / f".{kind.lower()}") for kind in ("CONFIG", "DATA", "STATE", "CACHE")
         }
-        chosen = {name: os.environ[name] for name in os.environ if name in ENGINES or name.startswith("PIP_")}
+        chosen = {name: os.environ[name] for name in ENGINES if name in os.environ}
         return {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(self.home), **kinds, **chosen, **self.variables}
 
     def words(self, *command: str | Path, profile: str = "", options: Sequence[str] = ()) -> list[str]:

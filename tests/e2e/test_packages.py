@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Runner, docker_groups, make_runner, must_have, must_work
+from elsewhere import elsewhere
 from wire import Host
 
 SCOPE = "@modelcontextprotocol/server-"
@@ -87,3 +88,15 @@ def test_a_server_that_needs_an_older_sdk_keeps_a_database(bubble: Runner) -> No
         assert not host.call("create_table", query="CREATE TABLE notes (text)").get("isError")
         assert "notes" in host.call("list_tables")["content"][0]["text"]
     assert (directory / "notes.db").stat().st_uid == bubble.uid
+
+
+def test_npx_on_another_machine(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with elsewhere() as far:
+        for name, value in far.environment.items():
+            monkeypatch.setenv(name, value)
+        runner, words = make_runner("docker", "ordinary", home), ["npx", "-y", f"{SCOPE}everything"]
+        with runner.host([*runner.words()[:3], "package", "add", "--backend", "docker", "--", *words]) as host:
+            assert host.process.wait(120) == 0, host.stderr.read()
+        with runner.wrap(*words) as host:
+            assert host.initialize()["result"]["serverInfo"]["name"] == "mcp-servers/everything"
+            assert host.call("echo", message="hello")["content"][0]["text"] == "Echo: hello"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,14 @@ def remote() -> Iterator[Elsewhere]:
 @pytest.fixture
 def runner(remote: Elsewhere, home: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
     """An ordinary user with an index of two packages: the echo server and the probe."""
-    found = make_runner("docker", "ordinary", home)
-    publish(home / "wheels")
-    for name, value in {**remote.environment, **configured(home / "wheels")}.items():
+    for name, value in remote.environment.items():
         monkeypatch.setenv(name, value)
-    return found
+    return with_packages(make_runner("docker", "ordinary", home))
+
+
+def with_packages(runner: Runner) -> Runner:
+    publish(runner.home / "wheels")
+    return replace(runner, variables=configured(runner.home / "wheels"))
 
 
 def configured(wheels: Path) -> dict[str, str]:
@@ -256,11 +260,9 @@ def reached_by_ssh(remote: Elsewhere, home: Path) -> Iterator[str]:
 
 
 def test_the_same_over_ssh(remote: Elsewhere, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runner = make_runner("docker", "root", home)
-    publish(home / "wheels")
+    runner = with_packages(make_runner("docker", "root", home))
     with reached_by_ssh(remote, home) as url:
-        for name, value in {"DOCKER_HOST": url, **configured(home / "wheels")}.items():
-            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("DOCKER_HOST", url)
         path = f"{home}/ssh/bin:{runner.env['PATH']}"
         monkeypatch.setenv("PATH", path)
         assert eventually(lambda: engine.answers(Endpoint(url)), 10), dial.problem(Endpoint(url))
