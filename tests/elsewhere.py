@@ -47,7 +47,8 @@ def elsewhere() -> Iterator[Elsewhere]:
     """A second dockerd, in a mount namespace of its own. Its image stays in the cache for the next time."""
     if os.geteuid() != 0 or shutil.which("dockerd") is None:
         must_work("only root can start a second dockerd")
-    home = CACHE / "elsewhere"
+    # Beside the cache and not in it: what is there gets another mode whenever the cache is provisioned.
+    home = CACHE.with_name(f"{CACHE.name}-elsewhere")
     home.mkdir(exist_ok=True)
     with ExitStack() as stack:
         guard = stack.enter_context((home / "lock").open("w"))

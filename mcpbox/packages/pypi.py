@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Sequence
 from hashlib import sha256
@@ -18,7 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from mcpbox.errors import PackageError
-from mcpbox.packages import pypi_build
+from mcpbox.packages import pypi_build, spec
 from mcpbox.packages.model import Package, Plan, Request
 from mcpbox.packages.pypi_entry import ABI, REQUIREMENT, entry, normalised, required
 from mcpbox.packages.pypi_job import Reach, extend, give, in_order, place, python_of, reach_of, run
@@ -61,7 +62,13 @@ def resolve(request: Request, backend: str, work: Path, *, scripts: Sequence[str
     values: dict[str, Any] = {"requirements": requirements, "allowed": sorted(map(normalised, scripts)), "built": []}
     needs: dict[str, tuple[Package, ...]] = {}
     while True:
-        outcome = run("resolve", found, reach, request, backend, work, values)
+        try:
+            outcome = run("resolve", found, reach, request, backend, work, values)
+        except PackageError as error:
+            # What is run in the sandbox does not know by which command it came to that.
+            raise PackageError(
+                error.message, error.hint.replace("…", f"-- {shlex.join(spec.words(request))}")
+            ) from None
         if outcome.source is None:
             break
         source = outcome.source

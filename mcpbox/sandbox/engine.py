@@ -40,8 +40,9 @@ FIXED = {
 def find() -> Endpoint | None:
     """The engine the user's own tools would use: DOCKER_HOST, the current context, or the usual sockets."""
     if url := os.environ.get("DOCKER_HOST"):
-        certificates = os.environ.get("DOCKER_CERT_PATH") or str(paths.home() / ".docker")
-        return Endpoint(url, certificates if os.environ.get("DOCKER_TLS_VERIFY") and url.startswith("tcp:") else "")
+        if not os.environ.get("DOCKER_TLS_VERIFY") or url.startswith(("unix:", "ssh:")):
+            return Endpoint(url)
+        return Endpoint(url, os.environ.get("DOCKER_CERT_PATH") or str(paths.home() / ".docker"))
     if endpoint := _context():
         return endpoint
     runtime = f"/run/user/{os.getuid()}"

@@ -303,7 +303,7 @@ def test_source_distribution_is_built_for_nobody_else(place: Place, index: Index
         with pytest.raises(PackageError) as caught:
             built(place, *scripts)
         assert "made-server has source distributions only" in caught.value.message
-        assert "--allow-scripts=made-server" in caught.value.hint
+        assert caught.value.hint.endswith("mcpbox package add --allow-scripts=made-server -- uvx made-server")
         with pytest.raises(PackageError, match="made-server: a source distribution"):
             pypi.install(plan, BUBBLEWRAP, place.fresh(), scripts=scripts)
     put_source(index, home, more="import sys")
