@@ -66,7 +66,9 @@ def runtime_dir() -> Path:
 
 def private_dir(path: Path) -> Path:
     """Make ``path`` (mode 0700) if it is not there and check that it is this user's alone."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Each by itself: with parents=True these would get what the umask leaves, often a group's write permission.
+    for missing in reversed([place for place in (path, *path.parents) if not place.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise McpboxError(
