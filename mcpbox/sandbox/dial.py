@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Seconds to connect in; over ssh that includes a handshake of its own.
 CONNECT, CONNECT_SSH = 5.0, 20.0
+#: … and for the first answer: Podman's service is only started by whoever connects, and may then wait for a lock.
+ANSWER = 10.0
 CHUNK = 1 << 16
 FORM = "accepted: unix:///PATH, tcp://HOST[:PORT], ssh://[USER@]HOST[:PORT]"
 CERTIFICATES = "DOCKER_CERT_PATH must be a directory with the engine's ca.pem and your cert.pem and key.pem"
@@ -262,7 +264,7 @@ def problem(endpoint: Endpoint) -> tuple[str, str]:
     """Why no engine answers, and what to do; ("", "") if one does. By hand: the library takes longer to import."""
     url = endpoint.url
     try:
-        channel = dial(endpoint, CONNECT_SSH if url.startswith("ssh://") else CONNECT)
+        channel = dial(endpoint, CONNECT_SSH if url.startswith("ssh://") else ANSWER)
     except BackendError as error:
         return error.message, error.hint
     except OSError as error:

@@ -71,7 +71,7 @@ def launch(spec: SandboxSpec, remember: Remember) -> Container:
             client = engine.connect(endpoint)
             stack.callback(client.close)
             version, info = client.version(), client.info()
-            _require_limits(engine.unenforceable(info))
+            _require_limits(engine.unenforceable(info, engine.controllers(client, version)))
             about_image = _require_image(client, image)
             about = facts(version, info, endpoint, os.uname().release)
             if about.podman:
@@ -296,9 +296,9 @@ def check() -> list[Finding]:
     if endpoint is None or findings[0].status == "missing":
         return findings
     with engine.connect(endpoint) as client:
-        findings += engine.check_version(client.version())
-        info = client.info()
-        missing = engine.unenforceable(info)
+        version, info = client.version(), client.info()
+        findings += engine.check_version(version)
+        missing = engine.unenforceable(info, engine.controllers(client, version))
         if missing:
             findings.append(Finding("engine limits", "missing", f"cannot limit: {', '.join(missing)}", engine.LIMITS))
         else:

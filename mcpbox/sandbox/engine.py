@@ -153,8 +153,24 @@ def is_rootless(info: Mapping[str, Any]) -> bool:
     return "name=rootless" in (info.get("SecurityOptions") or ()) or info.get("Rootless") is True
 
 
-def unenforceable(info: Mapping[str, Any]) -> list[str]:
-    """The limits that an engine cannot enforce; what it does not mention, it can."""
+def controllers(client: APIClient, version: Mapping[str, Any]) -> frozenset[str] | None:
+    """The controllers of cgroup v2 that Podman has been given; None of another engine, and on v1.
+
+    On v2 Podman (as of 5.4) tells Docker's clients of no limits of swap and processors, though it sets both.
+    """
+    if not is_podman(version):
+        return None
+    answer = client.get(f"{client.base_url}/v4.0.0/libpod/info", timeout=60)
+    client._raise_for_status(answer)
+    host = answer.json()["host"]
+    return frozenset(host["cgroupControllers"] or ()) if host["cgroupVersion"] == "v2" else None
+
+
+def unenforceable(info: Mapping[str, Any], given: frozenset[str] | None) -> list[str]:
+    """The limits that an engine cannot enforce; what it does not mention, it can. ``given`` is from ``controllers``."""
+    if given is not None:
+        needed = {"memory": "memory", "swap": "memory", "processes": "pids", "processors": "cpu"}
+        return [name for name, controller in needed.items() if controller not in given]
     keys = {"MemoryLimit": "memory", "SwapLimit": "swap", "PidsLimit": "processes", "CpuCfsQuota": "processors"}
     if is_rootless(info) and str(info.get("CgroupVersion")) == "1":
         # Whatever it says: Podman then speaks of the kernel, and no ordinary user may make a cgroup of version 1.

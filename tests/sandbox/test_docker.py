@@ -147,15 +147,23 @@ def test_known_escapes(component: str, version: str, fixed: bool) -> None:
 
 
 def test_limits_that_an_engine_cannot_enforce_are_named() -> None:
-    assert engine.unenforceable({"MemoryLimit": True, "SwapLimit": False, "PidsLimit": False}) == ["swap", "processes"]
-    assert engine.unenforceable({}) == []
+    assert engine.unenforceable({"MemoryLimit": True, "SwapLimit": False, "PidsLimit": False}, None) == [
+        "swap",
+        "processes",
+    ]
+    assert engine.unenforceable({}, None) == []
+    # Podman 5.4 on cgroup v2, whatever it has been given.
+    denied = {"SwapLimit": False, "CpuCfsQuota": False, "CgroupVersion": "2", "Rootless": True}
+    assert engine.unenforceable(denied, frozenset({"cpu", "memory", "pids"})) == []
+    assert engine.unenforceable(denied, frozenset({"memory", "pids"})) == ["processors"]
+    assert engine.unenforceable({}, frozenset()) == ["memory", "swap", "processes", "processors"]
 
 
 def test_rootless_podman_on_cgroup_v1_limits_nothing_whatever_it_says() -> None:
     says = {"MemoryLimit": True, "SwapLimit": True, "PidsLimit": True, "CpuCfsQuota": True, "Rootless": True}
-    assert engine.unenforceable(says | {"CgroupVersion": "2"}) == []
+    assert engine.unenforceable(says | {"CgroupVersion": "2"}, None) == []
     everything = ["memory", "swap", "processes", "processors"]
-    assert engine.unenforceable(says | {"CgroupVersion": "1"}) == everything
+    assert engine.unenforceable(says | {"CgroupVersion": "1"}, None) == everything
     asked = {"Memory": 1 << 28, "MemorySwap": 1 << 28, "PidsLimit": 64, "NanoCpus": 333_333_333}
     assert podman.dropped(asked, {**asked, "NanoCpus": 333_330_000}) == []
     assert podman.dropped(asked, {**asked, "MemorySwap": -1}) == ["swap"]
