@@ -403,6 +403,9 @@ def _explained(error: Exception, image: str, endpoint: Endpoint) -> BackendError
 
     if isinstance(error, APIError):
         text = str(error.explanation or error)
+        if "init binary" in text:
+            # Podman's is a package of its own that it only recommends; Docker's comes with it.
+            return BackendError(f"the container engine has no init program: {text}", "run: apt install catatonit")
         if "executable file not found" in text or "no such file or directory" in text:
             return BackendError(f"the image {image} has no such program: {text}", "choose another: docker.images")
         return BackendError(f"the container engine refused: {text}", "run: mcpbox doctor")

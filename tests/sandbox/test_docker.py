@@ -204,3 +204,19 @@ def test_podmans_runtime_is_judged_too() -> None:
 def test_an_engine_that_is_gone_keeps_the_record() -> None:
     with pytest.raises(BackendError):
         docker.reap({"container": "x", "endpoint": "unix:///no/such.sock", "id": "x"})
+
+
+@pytest.mark.parametrize(
+    ("said", "message", "hint"),
+    [
+        # Podman 5.4 without catatonit; of a program that is missing it speaks in the same words.
+        ('lookup init binary: exec: "catatonit": executable file not found in $PATH', "no init program", "catatonit"),
+        ('exec: "node": executable file not found in $PATH', "the image i has no such program", "docker.images"),
+        ("no space left on device", "the container engine refused", "mcpbox doctor"),
+    ],
+)
+def test_what_an_engine_refuses_is_explained(said: str, message: str, hint: str) -> None:
+    from docker.errors import APIError
+
+    error = docker._explained(APIError("x", explanation=said), "i")
+    assert message in error.message and said in error.message and hint in error.hint
