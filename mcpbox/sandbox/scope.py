@@ -41,7 +41,7 @@ class Scope(Struct):
             group = self.top / of_process(pid).lstrip("/")
             if group.name != self.unit:
                 raise BackendError(f"systemd put the server into {group.name}, not into {self.unit}", REMEDY)
-            # Else the kernel would end one process and leave the others. systemd before 253 has no word for it.
+            # Else the kernel would end one process and leave the others.
             (group / "memory.oom.group").write_text("1")
             if unlimited := lacking(group, self.settings):
                 raise BackendError(f"systemd does not limit the server's {', '.join(unlimited)}", REMEDY)
@@ -119,7 +119,7 @@ def command(program: str, unit: str, properties: Sequence[str], environment: Map
 
 
 def delegated(top: Path, uid: int) -> frozenset[str]:
-    """The controllers that systemd lets a user's own units use; before 252, processors are not among them."""
+    """The controllers that systemd lets a user's own units use; of older releases, processors are not among them."""
     with suppress(OSError):
         manager = top / f"user.slice/user-{uid}.slice/user@{uid}.service"
         return frozenset((manager / "cgroup.controllers").read_text().split())

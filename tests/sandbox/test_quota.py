@@ -26,7 +26,7 @@ SETTINGS = quota.cgroup2_settings(1 << 29, 0.5, 128)[""]
         (Machine(ALL, TREE, NONE), "systemd", None),
         (Machine(NONE, TREE, NONE), "cgroup2", None),
         (Machine(NONE, None, ALL), "cgroup1", None),
-        # systemd before 252 delegates no processors, and leaves out what it cannot set.
+        # Older releases of systemd delegate no processors, and leaves out what it cannot set.
         (Machine(frozenset({"memory", "pids"}), None, NONE), "watchdog", "Delegate=cpu memory pids"),
         (Machine(NONE, None, frozenset({"memory", "pids"})), "watchdog", "loginctl enable-linger"),
         (Machine(NONE, None, NONE), "watchdog", "loginctl enable-linger"),
