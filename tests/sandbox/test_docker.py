@@ -218,5 +218,5 @@ def test_an_engine_that_is_gone_keeps_the_record() -> None:
 def test_what_an_engine_refuses_is_explained(said: str, message: str, hint: str) -> None:
     from docker.errors import APIError
 
-    error = docker._explained(APIError("x", explanation=said), "i")
+    error = docker._explained(APIError("x", explanation=said), "i", Endpoint("unix:///x"))
     assert message in error.message and said in error.message and hint in error.hint

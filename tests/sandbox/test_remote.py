@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import IMAGE, Runner, make_runner
+from conftest import IMAGE, SERVERS, Runner, make_runner
 from elsewhere import Elsewhere, elsewhere, environment
 from packages.pypi_index import wheel
 from wire import Host, eventually
@@ -229,34 +230,27 @@ def test_ssh_is_told_where_and_asks_nothing() -> None:
 
 @contextmanager
 def reached_by_ssh(remote: Elsewhere, home: Path) -> Iterator[str]:
-    """An sshd of the test's own, on loopback, where ``docker`` leads to the engine elsewhere; yields an address."""
-    sshd = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
-    if sshd is None:
-        pytest.skip("there is no sshd")
+    """An ssh server of the test's own, where ``docker`` leads to the engine elsewhere; yields an address."""
     where = home / "ssh"
     (where / "bin").mkdir(parents=True)
     for name in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", where / name], check=True)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     (where / "authorized").write_bytes((where / "user.pub").read_bytes())
-    (where / "known").write_text(f"[127.0.0.1]:{port} {(where / 'host.pub').read_text()}")
-    leads = " ".join(f"{name}={value}" for name, value in remote.environment.items())
-    (where / "sshd_config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {where}/host\nAuthorizedKeysFile {where}/authorized\n"
-        f"PidFile none\nUsePAM no\nPasswordAuthentication no\nStrictModes no\nSetEnv {leads}\n"
-    )
+    (where / "environment.json").write_text(json.dumps(dict(remote.environment)))
     (where / "config").write_text(f"IdentityFile {where}/user\nUserKnownHostsFile {where}/known\n")
     # ssh reads the real home's files, whatever HOME says.
     (where / "bin" / "ssh").write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {where}/config "$@"\n')
     (where / "bin" / "ssh").chmod(0o755)
-    Path("/run/sshd").mkdir(exist_ok=True)
-    process = subprocess.Popen([sshd, "-D", "-f", where / "sshd_config"], stderr=subprocess.DEVNULL)
+    words: list[str | Path] = [sys.executable, SERVERS / "ssh.py", where]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout
     try:
+        port = int(process.stdout.readline())
+        (where / "known").write_text(f"[127.0.0.1]:{port} {(where / 'host.pub').read_text()}")
         yield f"ssh://root@127.0.0.1:{port}"
     finally:
-        process.terminate()
-        process.wait()
+        process.kill()
+        process.communicate()
 
 
 def test_the_same_over_ssh(remote: Elsewhere, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
