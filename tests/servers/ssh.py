@@ -1,4 +1,4 @@
-"""An ssh server on a port of loopback for whoever has the one key; it runs what it is asked to, in an environment given.
+"""An ssh server on a port of loopback for whoever has the one key. It runs what it is asked to.
 
 Started with the directory that holds its key "host", the file "authorized" of who is let in, and "environment.json".
 It prints its port once it listens.
