@@ -185,8 +185,7 @@ def _start(spec: SandboxSpec, program: str, limits: quota.Quota, stack: ExitStac
         raise BackendError(f"cannot prepare the sandbox: {error}", "run: mcpbox doctor") from None
     ours.callback(_end, monitor)
     theirs.close()
-    report = kernel.StatusReader(status)
-    init = report.child_pid(timeout=SET_UP)
+    init = kernel.child_pid(status, SET_UP)
     if init is None:
         raise BackendError(_complaint(monitor, stderr), "run: mcpbox doctor")
     try:
@@ -212,7 +211,7 @@ def _start(spec: SandboxSpec, program: str, limits: quota.Quota, stack: ExitStac
         os.set_blocking(fd, False)
     exited = os.pidfd_open(monitor.pid)
     ours.callback(_close, exited)
-    return Bubble(stdin, stdout, stderr, exited, egress, first, init, monitor, report, limits, ours.pop_all())
+    return Bubble(stdin, stdout, stderr, exited, egress, first, init, monitor, limits, ours.pop_all())
 
 
 class Bubble:
@@ -228,7 +227,6 @@ class Bubble:
         first: int,
         init: int,
         monitor: subprocess.Popen[bytes],
-        report: kernel.StatusReader,
         limits: quota.Quota,
         resources: ExitStack,
     ) -> None:
@@ -237,7 +235,6 @@ class Bubble:
         self.init = init
         self._processes = first, exited
         self._monitor = monitor
-        self._report = report
         self._limits = limits
         self._resources = resources
         self._stdin_open = True
@@ -254,9 +251,7 @@ class Bubble:
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
     def why(self) -> str:
-        if reason := self._limits.reason():
-            return reason
-        return "" if self._report.ran_command() else "bubblewrap could not set up the sandbox"
+        return self._limits.reason()
 
     def close_stdin(self) -> None:
         if self._stdin_open:

@@ -1,4 +1,4 @@
-"""What this kernel lets a sandbox be made of, and bubblewrap's report about the one it made."""
+"""What this kernel lets a sandbox be made of, and what can be seen of one that is being made."""
 
 from __future__ import annotations
 
@@ -18,32 +18,17 @@ APPARMOR_REMEDY = (
 )
 
 
-class StatusReader:
-    """Reads the JSON documents that bubblewrap writes to --json-status-fd."""
+def child_pid(fd: int, timeout: float) -> int | None:
+    """The first process of the sandbox, as this PID namespace numbers it, from what bubblewrap writes to ``fd``.
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._held = b""
-
-    def child_pid(self, timeout: float) -> int | None:
-        """The first process of the sandbox, as this PID namespace numbers it; None if bubblewrap ended without one."""
-        deadline = time.monotonic() + timeout
-        while b"\n" not in self._held:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self._fd], [], [], left)[0]:
-                return None
-            data = os.read(self._fd, 4096)
-            if not data:
-                return None
-            self._held += data
-        line, _, self._held = self._held.partition(b"\n")
-        return int(json.loads(line)["child-pid"])
-
-    def ran_command(self) -> bool:
-        """After the end: whether the command was started at all, or setting up its sandbox failed."""
-        while select.select([self._fd], [], [], 0)[0] and (data := os.read(self._fd, 4096)):
-            self._held += data
-        return b'"exit-code"' in self._held
+    None if bubblewrap ended without one, or within ``timeout`` seconds said nothing (--json-status-fd).
+    """
+    deadline, said = time.monotonic() + timeout, b""
+    while b"\n" not in said:
+        if not readable(fd, max(0.0, deadline - time.monotonic())) or not (data := os.read(fd, 4096)):
+            return None
+        said += data
+    return int(json.loads(said.partition(b"\n")[0])["child-pid"])
 
 
 def readable(fd: int, timeout: float) -> bool:
