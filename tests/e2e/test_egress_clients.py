@@ -137,12 +137,13 @@ def database(internet: Internet) -> Iterator[None]:
     words: list[str | Path] = [*as_postgres, programs / "postgres", "-D", directory]
     for setting in settings:
         words += ["-c", setting]
-    with listening(internet.enter(words), "ready to accept"):
+    # To PostgreSQL, SIGINT says: end now, and orderly.
+    with listening(internet.enter(words), "ready to accept", signal.SIGINT):
         yield
 
 
 @contextmanager
-def listening(words: list[str], sign: str) -> Iterator[None]:
+def listening(words: list[str], sign: str, end: signal.Signals = signal.SIGTERM) -> Iterator[None]:
     """A server; ``sign`` is in the line that says that it listens."""
     process = subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True
@@ -155,8 +156,7 @@ def listening(words: list[str], sign: str) -> Iterator[None]:
             assert line, said
         yield
     finally:
-        # To PostgreSQL this says: end now, and orderly.
-        process.send_signal(signal.SIGINT)
+        process.send_signal(end)
         process.communicate()
 
 
