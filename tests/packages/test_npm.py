@@ -614,6 +614,8 @@ sys.path[:0] = os.environ["TESTS"].split(":")
 from packages.registry import Registry, Sending
 from mcpbox.packages import npm
 from mcpbox.packages.model import Request
+# Only now: the tests' own modules take the home directory that they find for the real one.
+os.environ["HOME"] = os.environ["THEN"]
 with Registry(Path("registry"), host="registry.corp.example") as registry:
     registry.publish("internal", "1.0.0")
     Path(os.environ["HOME"], ".npmrc").write_text(f"registry={registry.url}")
@@ -630,7 +632,7 @@ def test_a_registry_at_a_private_address(tmp_path: Path) -> None:
     done = subprocess.run(
         ["unshare", "--net", "--mount", "sh", "-c", PRIVATE, sys.executable, AT_PRIVATE],
         cwd=tmp_path,
-        env={**os.environ, "TESTS": tests},
+        env={**os.environ, "TESTS": tests, "HOME": "/", "THEN": os.environ["HOME"]},
         capture_output=True,
         text=True,
         check=False,

@@ -103,10 +103,9 @@ def everything_written(runner: Runner) -> Iterator[tuple[str, bytes]]:
     """What a value could show in: command lines, files of the user's, the container and what it wrote."""
     yield "command lines", command_lines()
     keyring = runner.home / ".local" / "share" / "keyrings"
-    files = [*runner.home.rglob("*"), *Path(f"/run/user/{runner.uid}/mcpbox").rglob("*"), *Path("/tmp").glob("*")]
-    for file in files:
-        if file.is_file() and not file.is_relative_to(keyring):
-            yield str(file), file.read_bytes()
+    for file, content in (*below(runner.home), *below(Path(f"/run/user/{runner.uid}/mcpbox")), *directly_in("/tmp")):
+        if not file.is_relative_to(keyring):
+            yield str(file), content
     if runner.backend == "docker" and (endpoint := engine.find()):
         with engine.connect(endpoint) as client:
             for record in sessions_of(runner):
@@ -115,7 +114,26 @@ def everything_written(runner: Runner) -> Iterator[tuple[str, bytes]]:
                 layer = Path(container["GraphDriver"]["Data"]["UpperDir"])
                 if os.geteuid() == 0:
                     assert layer.is_dir()
-                    yield from ((str(file), file.read_bytes()) for file in layer.rglob("*") if file.is_file())
+                    yield from ((str(file), content) for file, content in below(layer))
+
+
+def below(directory: Path) -> Iterator[tuple[Path, bytes]]:
+    """Every file with its content; what goes away meanwhile is no trace."""
+
+    def failed(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    for root, _, _ in os.walk(directory, onerror=failed):
+        yield from directly_in(root)
+
+
+def directly_in(directory: str) -> Iterator[tuple[Path, bytes]]:
+    with suppress(FileNotFoundError):
+        for name in os.listdir(directory):
+            with suppress(FileNotFoundError):
+                if (file := Path(directory, name)).is_file():
+                    yield file, file.read_bytes()
 
 
 def require_unseen(runner: Runner, values: Sequence[str]) -> None:
