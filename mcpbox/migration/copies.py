@@ -130,12 +130,16 @@ def _synced(file: str) -> Iterator[Copy]:
 def _git(sought: list[bytes], file: str) -> Iterator[Copy]:
     """Commits that hold a value.
 
-    The value is never a word of git's command line; git is asked for all changes of the file.
+    The value is never a word of git's command line; git is asked for all changes of the file. Nothing that the
+    repository's own settings name is run: no program for signatures, differences or file systems, and none that would
+    fetch what the repository lacks.
     """
     directory, name = os.path.split(file)
-    words = ["git", "-C", directory, "--no-pager", "-c", "core.fsmonitor=false", "log", "--all", "--format=", "-p"]
-    words += ["--no-color", "--no-ext-diff", "--no-textconv", "--", name]
+    words = ["git", "-C", directory, "--no-pager", "-c", "core.fsmonitor=false", "-c", "log.showSignature=false"]
+    words += ["log", "--all", "--format=", "-p", "--no-color", "--no-ext-diff", "--no-textconv", "--", name]
     quiet = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
+    # Versions before 2.45 do not know the first; of transports none is called "none".
+    quiet |= {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
     try:
         git = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=quiet

@@ -69,9 +69,10 @@ def test_what_cannot_be_read_is_passed_over(file: Path, home: Path) -> None:
     assert find(file, home, VALUE) == []
 
 
-def git(directory: Path, *words: str) -> None:
+def git(directory: Path, *words: str) -> str:
     identity = ["-c", "user.name=x", "-c", "user.email=x@example.net", "-c", "init.defaultBranch=main"]
-    subprocess.run(["git", "-C", str(directory), *identity, *words], check=True, capture_output=True)
+    command = ["git", "-C", str(directory), *identity, *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def test_a_former_commit_is_found_on_any_branch(file: Path, home: Path) -> None:
@@ -95,6 +96,34 @@ def test_a_former_commit_is_found_where_the_value_spans_what_is_read_at_once(fil
         git(home, "commit", "-m", str(count))
     file.write_text("{}")
     assert len(find(file, home, "98sdf7gs9d8f7gs9d8f")) == 1
+
+
+def test_no_program_is_run_that_the_repository_names(file: Path, home: Path, tmp_path: Path) -> None:
+    ran, program = tmp_path / "ran", tmp_path / "program"
+    program.write_text(f"#!/bin/sh\n: >{ran}\n")
+    program.chmod(0o755)
+    git(home, "init")
+    file.write_text("98sdf7gs9d8f7gs9d8f")
+    git(home, "add", ".cursor/mcp.json")
+    git(home, "commit", "-m", "one")
+    commit = git(home, "cat-file", "commit", "HEAD")
+    signed = tmp_path / "commit"
+    signature = "gpgsig -----BEGIN PGP SIGNATURE-----\n \n x\n -----END PGP SIGNATURE-----\n\n"
+    signed.write_text(commit.replace("\n\n", f"\n{signature}", 1))
+    git(home, "update-ref", "HEAD", git(home, "hash-object", "-t", "commit", "-w", str(signed)).strip())
+    git(home, "config", "gpg.program", str(program))
+    git(home, "config", "log.showSignature", "true")
+    assert len(find(file, home, "98sdf7gs9d8f7gs9d8f")) == 1
+    # A repository that says that what it lacks is elsewhere, and what to fetch it with.
+    blob = git(home, "rev-parse", "HEAD:.cursor/mcp.json").strip()
+    (home / ".git/objects" / blob[:2] / blob[2:]).unlink()
+    settings = {"url": str(home), "promisor": "true", "uploadpack": str(program)}
+    for name, value in settings.items():
+        git(home, "config", f"remote.origin.{name}", value)
+    git(home, "config", "core.repositoryFormatVersion", "1")
+    git(home, "config", "extensions.partialClone", "origin")
+    find(file, home, "98sdf7gs9d8f7gs9d8f")
+    assert not ran.exists()
 
 
 @pytest.mark.parametrize(
