@@ -15,7 +15,8 @@ class Command(Struct, frozen=True):
     ``matches`` can name. ``arguments`` are the server's own, which may be paths. ``environment`` is what the program
     needs to be the same one, never copied from the host's. ``unproven`` is the lock's key of an updated package that
     has not started yet. ``passed`` are names of variables of the host's that the command itself passes on.
-    ``package`` is the lock's key of the package it is, if mcpbox installed it.
+    ``package`` is the lock's key of the package it is, if mcpbox installed it, and ``beside`` the names of those that
+    the command asks for with it, in order.
     """
 
     argv: tuple[str, ...]
@@ -28,3 +29,4 @@ class Command(Struct, frozen=True):
     unproven: str = ""
     passed: tuple[str, ...] = ()
     package: str = ""
+    beside: tuple[str, ...] = ()

@@ -93,7 +93,8 @@ def _absolute(owner: str) -> str:
     """The identity, its path absolute and without "~"."""
     if not owner.startswith("file:"):
         return owner
-    return f"file:{os.path.abspath(os.path.expanduser(owner.removeprefix('file:')))}"
+    path, mark, rest = owner.removeprefix("file:").partition("#")
+    return f"file:{os.path.abspath(os.path.expanduser(path))}{mark}{rest}"
 
 
 def _value(ref: Reference) -> str:

@@ -17,7 +17,7 @@ from mcpbox.hosts.model import Entry, Key, Shape
 from mcpbox.hosts.survey import Surveyed
 from mcpbox.secrets import arguments, launch, packing
 from mcpbox.secrets.reference import Reference
-from mcpbox.secrets.store import Store
+from mcpbox.secrets.store import TOLD, Store
 
 _IN_NAME = re.compile(r"[A-Za-z0-9_.-]*")
 
@@ -56,7 +56,7 @@ def candidates(file: Surveyed) -> list[Candidate]:
             reason = reason or fault or _fixed(plan.entry, each, started)
             owners = launch.identity_of(started) if started else ()
             if not reason and not owners:
-                reason = "the server has no identity that a secret could be for: its code is in its command"
+                reason = f"the server has no identity that a secret could be for: {TOLD}"
             found.append(replace(each, owners=owners, reason=reason))
     return found
 

@@ -77,6 +77,7 @@ def locate(
         arguments=request.arguments,
         unproven=request.key if entry.previous else "",
         package=request.key,
+        beside=tuple(sorted({spec.split(request.ecosystem, other)[0] for other in request.packages[1:]})),
     )
     if not command.unproven:
         files = [Path(os.path.realpath(lock.file())), directory / store.MANIFEST]

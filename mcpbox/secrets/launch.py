@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -20,27 +20,54 @@ from mcpbox.secrets.store import AT_START, open_store
 
 KEYRING = "keyring:"
 
+#: Options of Node that neither run nor find other code than the script's, and take no word of their own. Of any other
+#: it is not known whether the script is the script: "--title" takes the next word, "--import" runs it.
+_NODE = re.compile(
+    r"--(no-)?(warnings|deprecation|enable-source-maps|expose-gc|jitless|throw-deprecation|pending-deprecation"
+    r"|trace-(warnings|deprecation|uncaught|exit|sigint)|network-family-autoselection|insecure-http-parser"
+    r"|verify-base-objects|force-context-aware|use-(bundled|openssl|system)-ca|tls-m(in|ax)-v1\.[0-3]"
+    r"|experimental-(strip-types|transform-types|vm-modules|modules|json-modules|wasm-modules|import-meta-resolve"
+    r"|fetch|websocket|eventsource|sqlite|worker|permission|require-module|detect-module|repl-await"
+    r"|global-(navigator|webcrypto|customevent)))"
+    r"|--(no-warnings|disable-warning|unhandled-rejections|dns-result-order|stack-trace-limit|stack-size"
+    r"|max-(old-space|semi-space|http-header)-size)=[A-Za-z0-9_-]+"
+)
+#: … and of Python; the last two may have their value in the next word.
+_PYTHON = re.compile(r"-[bBdEIOPqsSuv]+|-W[a-z]+(:[^:.]*){0,3}|-X(dev|utf8(=[01])?|faulthandler|no_debug_ranges)")
+#: Programs that run whatever code their arguments name.
+_RUNNER = re.compile(
+    r"((ba|da|z|k|mk|fi|c|tc|a|pw)?sh|busybox|toybox|env|perl|ruby|jruby|php|lua|luajit|tclsh|wish|expect|Rscript|R"
+    r"|julia|guile|racket|sbcl|erl|escript|elixir|iex|deno|bun|tsx|ts-node|java|kotlin|scala|groovy|clojure|clj|bb"
+    r"|dotnet|mono|wine|wine64|go|cargo|swift|osascript|awk|gawk|mawk|sed|make|find|xargs|timeout|nice|nohup|setsid"
+    r"|stdbuf|sudo|doas|nix|nix-shell|conda|mamba|micromamba|poetry|pdm|hatch|rye|pixi|just|docker|podman|ssh)"
+    r"[0-9.-]*"
+)
+
 
 def identity_of(command: Command) -> tuple[str, ...]:
-    """What the program is to the owners of a secret; nothing for code that is given on the command line.
+    """What the program is to the owners of a secret; nothing where its command line says itself what code runs.
 
-    A package is one that mcpbox installed and verified. Anything else that calls itself so, in a ``node_modules`` of
-    its own say, is the file that it is.
+    A package is one that mcpbox installed and verified; one that was installed with others, whose code runs with it, is
+    "pypi:NAME+OTHER". Anything else that calls itself so, in a ``node_modules`` of its own say, is the file that it is.
     """
     if command.image:
         untagged = re.sub(r"(:[^/:@]+)?(@[^@]*)?$", "", command.image)
         return tuple(dict.fromkeys((f"image:{untagged}", f"image:{command.image}")))
     if command.package:
-        return command.identities
+        return tuple("+".join((identity, *command.beside)) for identity in command.identities)
     at = len(command.argv) - len(command.arguments)
-    program, head = command.argv[0], command.argv[1:at]
+    program, head = command.argv[0], list(command.argv[1:at])
     if command.interpreter not in ("node", "python"):
-        return _file(program)
-    if head[-2:-1] == ("-m",):
-        return (f"file:{program}#{head[-1]}",)
-    if not head or head[-1].startswith("-") or head[-2:-1] in (("-c",), ("-e",), ("-p",), ("--eval",), ("--print",)):
+        return _other(program, command.argv[1:])
+    module = head[-2:-1] == ["-m"]
+    if not head or (head[-1].startswith("-") and not module):
         return ()
-    return _file(head[-1])
+    target = head.pop()
+    if module or head[-1:] == ["--"]:
+        head.pop()
+    if not _harmless(command.interpreter, head):
+        return ()
+    return (f"file:{program}#{target}",) if module else _file(target)
 
 
 def inject(
@@ -93,6 +120,24 @@ def _with_preload(spec: SandboxSpec, command: Command) -> SandboxSpec:
         mounts = (*mounts, Mount(os.path.realpath(file), file))
     words = arguments.command(spec.command, len(command.arguments), command.interpreter, file)
     return replace(spec, command=words, mounts=mounts)
+
+
+def _harmless(interpreter: str, options: list[str]) -> bool:
+    """Whether an interpreter with these options runs its script or module, and nothing else."""
+    if interpreter == "node":
+        return all(map(_NODE.fullmatch, options))
+    words = iter(options)
+    return all(_PYTHON.fullmatch(word + next(words, "") if word in ("-W", "-X") else word) for word in words)
+
+
+def _other(program: str, words: Sequence[str]) -> tuple[str, ...]:
+    """A program is its file; one that runs what it is told to is what it is told, up to the first file."""
+    if not any(_RUNNER.fullmatch(os.path.basename(path)) for path in (program, os.path.realpath(program))):
+        return _file(program)
+    at = next((at for at, word in enumerate(words) if os.path.isabs(word) and os.path.isfile(word)), None)
+    if at is None:
+        return ()
+    return (f"file:{program}#{' '.join(words[: at + 1])}",) if at else _file(words[0])
 
 
 def _file(path: str) -> tuple[str, ...]:

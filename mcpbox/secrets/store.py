@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from shlex import quote
 from typing import Protocol
 
 from msgspec import Struct
@@ -16,6 +17,7 @@ from mcpbox.secrets.reference import Reference
 
 #: Seconds that a keyring has to answer: where a host waits for its server, and where a person can answer its prompt.
 AT_START, AT_A_TERMINAL = 5.0, 60.0
+TOLD = "its command line says itself what code runs: put that in a script, and leave out options that bring code"
 IDENTITY = "npm:NAME, pypi:NAME, image:NAME, or file:PATH of the program or script"
 
 
@@ -72,7 +74,7 @@ class Store:
         entry, theirs = index.load().get(ref), list(identities)
         if entry is not None and entry.owners and not set(entry.owners) & set(theirs):
             who = theirs[0] if theirs else "a program without an identity"
-            hint = f"if it is meant: mcpbox secrets set {ref} --for {theirs[0]}" if theirs else f"accepted: {IDENTITY}"
+            hint = f"if it is meant: mcpbox secrets set {ref} --for {quote(theirs[0])}" if theirs else TOLD
             raise SecretError(f"the secret {ref} is for {' and '.join(entry.owners)}, not for {who}", hint)
         return self.get(ref)
 

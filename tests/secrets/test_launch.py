@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from mcpbox.secrets import held
 from mcpbox.secrets.launch import identity_of, inject
 
 NODE, PYTHON = "/usr/bin/node", "/usr/bin/python3"
+SHELL = tuple(dict.fromkeys(("file:/bin/sh", f"file:{os.path.realpath('/bin/sh')}")))
 
 
 @pytest.mark.parametrize(
@@ -32,6 +34,30 @@ NODE, PYTHON = "/usr/bin/node", "/usr/bin/python3"
         (Command((PYTHON, "-c", "code"), "python"), ()),
         (Command((NODE, "-e", "code"), "node"), ()),
         (Command((NODE,), "node"), ()),
+        (Command((NODE, "--no-warnings", "--max-old-space-size=99", "--", "/s/x.js"), "node"), ("file:/s/x.js",)),
+        (Command((PYTHON, "-u", "-W", "ignore", "-Xdev", "-m", "m"), "python"), (f"file:{PYTHON}#m",)),
+        # Other code than the script's.
+        (Command((NODE, "--import", "data:text/javascript,1", "/s/x.js"), "node"), ()),
+        (Command((NODE, "--import=data:text/javascript,1", "/s/x.js"), "node"), ()),
+        (Command((NODE, "-r", "./other", "/s/x.js"), "node"), ()),
+        (Command((NODE, "--eval=code", "/s/x.js"), "node"), ()),
+        (Command((NODE, "-pe", "/s/x.js"), "node"), ()),
+        (Command((NODE, "--env-file=options", "/s/x.js"), "node"), ()),
+        (Command((NODE, "--title", "/s/x.js", "-e", "code"), "node", arguments=("-e", "code")), ()),
+        (Command((PYTHON, "-ccode", "/s/x.py"), "python"), ()),
+        (Command((PYTHON, "-Ic", "/s/x.py"), "python"), ()),
+        (Command((PYTHON, "-mpdb", "/s/x.py"), "python"), ()),
+        (Command((PYTHON, "-", "/s/x.py"), "python"), ()),
+        (Command((PYTHON, "-X", "-m", "mod"), "python"), ()),
+        (Command((PYTHON, "-X", "pycache_prefix=/t", "/s/x.py"), "python"), ()),
+        (Command((PYTHON, "-W", "error::other.Warn", "/s/x.py"), "python"), ()),
+        (Command((PYTHON, "-x"), "python", package="pypi:a b", identities=("pypi:a",), beside=("b",)), ("pypi:a+b",)),
+        # A program that runs whatever it is told.
+        (Command(("/usr/bin/perl", "/bin/sh", "a"), arguments=("/bin/sh", "a")), SHELL),
+        (Command(("/usr/bin/perl", "-n", "/bin/sh", "a")), ("file:/usr/bin/perl#-n /bin/sh",)),
+        (Command(("/usr/bin/perl", "-e", "code"), arguments=("-e", "code")), ()),
+        (Command(("/usr/bin/python3.11-perl", "-e", "code")), ("file:/usr/bin/python3.11-perl",)),
+        (Command(("/bin/bash", "-xc", "code")), ()),
     ],
 )
 def test_a_program_is_its_package_or_its_file(command: Command, identities: tuple[str, ...]) -> None:
