@@ -25,9 +25,14 @@ if (text) {{
   }});
 }}
 """
+#: "-c" puts the working directory first, from which nothing may be imported while the variable is there.
 PYTHON = f"""\
 def _mcpbox():
-    import base64, json, os, sys
+    import sys
+    own = sys.path[:1] == [""] and sys.path.pop(0)
+    import base64, json, os, runpy
+    if own is not False:
+        sys.path.insert(0, own)
     values = json.loads(os.environ.pop("{VARIABLE}"))
     for at, word in enumerate(sys.argv):
         if word in values:

@@ -96,6 +96,10 @@ def inject(
         raise SecretError("only an argument of a server of Node or Python can be a secret", arguments.INSTEAD)
     if words:
         spec = _with_preload(spec, command)
+    if command.interpreter == "python" and "-m" in command.argv[: len(command.argv) - len(command.arguments)]:
+        # It looks for the module, and for what that imports, in the working directory first: in whatever project the
+        # host has open.
+        spec = replace(spec, environment={**spec.environment, "PYTHONSAFEPATH": "1"})
     # First the record, then the look: whoever changes the value from now on finds this session and ends it.
     remember({"secrets": [str(reference) for reference in named]})
     held.prepare()

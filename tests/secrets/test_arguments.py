@@ -57,6 +57,18 @@ def test_a_module_sees_what_it_would_have_seen(code: Path) -> None:
     assert found[0] == [str(code / "package"), VALUE] and found[1] == str(code / "package")
 
 
+def test_nothing_in_the_working_directory_is_imported_beside_the_values(code: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "project"
+    elsewhere.mkdir()
+    for name in ("json", "base64", "runpy"):
+        (elsewhere / f"{name}.py").write_text("raise SystemExit('what the project has was run')")
+    (code / "script.py").write_text("print()")
+    words = arguments.command((PYTHON, str(code / "script.py"), WORD), 1, "python", "")
+    environment = {"PATH": "/usr/bin", arguments.VARIABLE: arguments.variable({WORD: VALUE})}
+    done = subprocess.run(words, cwd=elsewhere, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_an_installed_package_sees_it(code: Path) -> None:
     abi = subprocess.run(
         [PYTHON, "-c", "from importlib.machinery import *; print(EXTENSION_SUFFIXES[0].strip('.').rpartition('.')[0])"],

@@ -11,7 +11,7 @@ from mcpbox.command.model import Command
 from mcpbox.errors import SecretError
 from mcpbox.profile import Profile, Resolved
 from mcpbox.sandbox.base import SandboxSpec
-from mcpbox.secrets import held
+from mcpbox.secrets import held, launch
 from mcpbox.secrets.launch import identity_of, inject
 
 NODE, PYTHON = "/usr/bin/node", "/usr/bin/python3"
@@ -90,6 +90,15 @@ SPEC = SandboxSpec(
 def test_what_would_run_other_code_or_show_the_value_is_refused(command: Command, message: str) -> None:
     with pytest.raises(SecretError, match=message):
         inject(SPEC, command, Resolved(Profile(), None, frozenset()), (), lambda _: None)
+
+
+def test_a_module_is_not_looked_for_in_the_project_that_the_host_has_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "_released", lambda named, _: dict.fromkeys(named, "value"))
+    nothing = Resolved(Profile(), None, frozenset())
+    for words, expected in (((PYTHON, "-u", "-m", "mod"), "1"), ((PYTHON, "/s/x.py"), None)):
+        spec = inject(SPEC, Command(words, "python"), nothing, (), lambda _: None)
+        assert spec.environment.get("PYTHONSAFEPATH") == expected
+        assert dict(spec.secrets) == {"T": "value"}
 
 
 def test_held_values_show_in_nothing_that_is_printed() -> None:
