@@ -22,10 +22,12 @@ from mcpbox import paths
 from mcpbox.commands.migrate_secrets import masked, migrate_secrets
 from mcpbox.commands.protect import protect, unprotect
 from mcpbox.hosts import configfile, register
+from mcpbox.journal import Journal
 from mcpbox.secrets import index, vault
 from mcpbox.secrets.reference import Reference
 from mcpbox.secrets.store import Store, open_store
 
+REFERENCE = "mcpbox-secret:postgres/"
 RNG = random.Random(7)
 TOKEN, KEY, OTHER, PEM = word(RNG, 36), word(RNG, 40), word(RNG, 24), word(RNG, 64)
 SECRETS = (TOKEN, KEY, OTHER, "tiger9lion", PEM)
@@ -142,6 +144,39 @@ def test_what_was_approved_stays_approved_and_nothing_of_mcpbox_holds_a_value(
             data = path.read_bytes()
             assert not [secret for secret in SECRETS if secret.encode() in data], path
     assert configfile.backups(str(config))
+
+
+TOML = """\
+[mcp_servers.postgres] # postgres
+command = '/usr/bin/python3'
+args = ['%(home)s/postgres.py', 'postgres', '--api-key', 'k1y"zq9', "%(home)s", '--token=zx98a7']
+[mcp_servers.postgres.env]
+DB_USER = 'postgres'
+DB_PASSWORD = 'postgres'
+DB_TOKEN = '''q"7w8e'''
+"""
+
+
+def test_mcpboxs_own_files_lose_short_values_in_any_quotes_and_keep_the_word_postgres(
+    service: SecretService, home: Path
+) -> None:
+    (home / "postgres.py").write_text("print()\n")
+    config = home / ".codex/config.toml"
+    config.parent.mkdir()
+    config.write_text(TOML % {"home": home})
+    assert protect(["codex"], [], False, True, False) == 0
+    # What a start of the server leaves.
+    Journal("postgres", "s").record({"event": "launch", "command": ["python3", "--token=zx98a7"]})
+    assert migrate_secrets(["codex"], [], False, True, False) == 0
+    assert sorted(kept().values()) == ['k1y"zq9', "postgres", 'q"7w8e', "zx98a7"]
+    for path in paths.state_dir().rglob("*"):
+        data = path.read_text() if path.is_file() else ""
+        assert not [value for value in ("k1y", "q\"7w8e", "zx98a7") if value in data], path
+    (backup,) = configfile.backups(str(config))
+    expected = (TOML % {"home": home}).replace("PASSWORD = 'postgres'", f"PASSWORD = '{REFERENCE}DB_PASSWORD'")
+    for value, name in (('k1y"zq9', "API_KEY"), ('q"7w8e', "DB_TOKEN"), ("zx98a7", "TOKEN")):
+        expected = expected.replace(value, REFERENCE + name)
+    assert backup.read_text() == expected
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -20,12 +21,13 @@ from msgspec.structs import replace
 from mcpbox import paths, profile, registered
 from mcpbox.errors import McpboxError, UsageError
 from mcpbox.hosts import configfile, register, rewrite, survey, values
-from mcpbox.hosts.document import DocumentError, parse
+from mcpbox.hosts.document import DocumentError, Edit, apply, inverse, parse
 from mcpbox.hosts.entries import entries
-from mcpbox.hosts.model import Entry, Key
+from mcpbox.hosts.model import Entry, Format, Key
 from mcpbox.hosts.record import Original
 from mcpbox.hosts.survey import Surveyed
 from mcpbox.hosts.values import Piece
+from mcpbox.migration import traces
 from mcpbox.migration.candidates import Candidate
 from mcpbox.secrets import PREFIX, launch
 from mcpbox.secrets.index import write_private
@@ -34,6 +36,10 @@ from mcpbox.secrets.store import Store
 
 #: Shorter values are looked for in other texts only together with what stands around them.
 TELLING = 8
+
+#: By path: a string of the file's, and its pieces that become references.
+Pieces = dict[tuple[Key, ...], tuple[str, list[Piece]]]
+
 _PAIR = r"([a-z0-9][a-z0-9._-]*)/([A-Za-z0-9_.-]+)"
 _NAMED = re.compile(PREFIX + _PAIR)
 
@@ -54,7 +60,7 @@ def move(file: Surveyed, chosen: Sequence[Candidate], store: Store) -> int:
         if each.reference in known and store.get(each.reference) != each.value:
             raise McpboxError(f"the secret {each.reference} has been set meanwhile", "run this again")
     new = {each.reference: each for each in chosen if each.reference not in known}
-    pieces: dict[tuple[Key, ...], tuple[str, list[Piece]]] = {}
+    pieces: Pieces = {}
     for each in chosen:
         piece = Piece(each.start, each.start + len(each.value), f"{PREFIX}{each.reference}")
         pieces.setdefault(each.path, (each.old, []))[1].append(piece)
@@ -68,8 +74,7 @@ def move(file: Surveyed, chosen: Sequence[Candidate], store: Store) -> int:
         raise
     moved = {each.reference: each.value for each in chosen}
     _reregister(file, moved)
-    texts = [(old, values.exchanged(old, own)) for old, own in pieces.values()]
-    redacted = _redact(file.real, moved, texts)
+    redacted = _redact(file, moved, pieces)
     _end()
     return redacted
 
@@ -144,7 +149,8 @@ def recover(store: Store, files: Callable[[], Iterable[str]]) -> list[Reference]
         # What a change left beside the file goes among its backups.
         configfile.change(file.found.path, str)
         _reregister(file, kept)
-        _redact(file.real, {ref: value for ref, value in kept.items() if ref in used}, ())
+        moved = {ref: value for ref, value in kept.items() if ref in used and value}
+        _redact(file, moved, _moved_in(file, moved))
     for reference in removed:
         store.delete(reference)
     _end()
@@ -248,20 +254,74 @@ def _redacted(original: Original, moved: Mapping[Reference, str], *, hide: bool)
     return Original(original.written, tuple(edits))
 
 
-def _redact(real: str, moved: Mapping[Reference, str], texts: Iterable[tuple[str, str]]) -> int:
-    """Put references for the values into mcpbox's own backups of the file; how many there were to change."""
-    pairs = [(value, f"{PREFIX}{reference}") for reference, value in moved.items() if len(value) >= TELLING]
-    pairs += [(f'"{old}"', f'"{new}"') for old, new in texts]
+def _moved_in(file: Surveyed, moved: Mapping[Reference, str]) -> Pieces:
+    """The strings that were in the file before these secrets were moved out of it, as ``move`` knows them."""
+    found: Pieces = {}
+    for path, (text, named) in named_in(file).items():
+        if set(named) <= moved.keys():
+            edits = [Edit(piece.start, piece.end, piece.text) for piece in _pieces(text, named, moved)]
+            own = [Piece(edit.start, edit.end, edit.text) for edit in inverse(text, edits)]
+            found[path] = (apply(text, edits), own)
+    return found
+
+
+def _redact(file: Surveyed, moved: Mapping[Reference, str], pieces: Pieces) -> int:
+    """Put references for the values into mcpbox's own backups of the file, and blot them out of its log.
+
+    Returns how many backups there were to change. Raises McpboxError.
+    """
+    telling = [(value, f"{PREFIX}{reference}") for reference, value in moved.items() if _is_telling(value)]
     count = 0
-    for backup in configfile.backups(real):
-        before = after = backup.read_bytes()
-        for old, new in pairs:
-            for form in (old, values.escaped(old)):
-                after = after.replace(form.encode(errors="surrogateescape"), new.encode(errors="surrogateescape"))
-        if after != before:
-            write_private(backup, after)
-            count += 1
+    try:
+        for backup in configfile.backups(file.real):
+            before = backup.read_bytes()
+            after = _restated(before, file.found.place.shape.format, pieces)
+            for old, new in telling:
+                for form in (old, values.escaped(old)):
+                    after = after.replace(form.encode(errors="surrogateescape"), new.encode(errors="surrogateescape"))
+            if after != before:
+                write_private(backup, after)
+                count += 1
+        strings = {old: [old[piece.start : piece.end] for piece in own] for old, own in pieces.values()}
+        traces.erase([value for value, _ in telling], strings)
+    except OSError as error:
+        raise McpboxError(f"{error.filename or file.real}: {error.strerror}; run this again") from None
     return count
+
+
+def _is_telling(value: str) -> bool:
+    """Whether it is the secret wherever it stands; "postgres" is also the name of a program and of a user."""
+    return len(value) >= TELLING and not value.isalpha()
+
+
+def _restated(data: bytes, format: Format, pieces: Pieces) -> bytes:
+    """A former text of the file with the same strings exchanged, wherever in their lists they stand in it."""
+    at = {(_place(path), old): own for path, (old, own) in pieces.items()}
+    anywhere = {old: own for old, own in pieces.values() if _is_telling(old)}
+    try:
+        text = data.decode()
+        leaves = _leaves(parse(text, format).get(()))
+        found = {path: (leaf, at.get((_place(path), leaf)) or anywhere.get(leaf)) for path, leaf in leaves}
+        wanted = {path: (leaf, own) for path, (leaf, own) in found.items() if own}
+        return values.exchange(text, format, wanted).encode() if wanted else data
+    except (UnicodeDecodeError, DocumentError):
+        for old, own in pieces.values():
+            new = values.exchanged(old, own)
+            for form in (str, values.escaped):
+                data = data.replace(*(f'"{form(each)}"'.encode(errors="surrogateescape") for each in (old, new)))
+        return data
+
+
+def _place(path: tuple[Key, ...]) -> tuple[Key, ...]:
+    return path[:-1] if isinstance(path[-1], int) else path
+
+
+def _leaves(value: Any, path: tuple[Key, ...] = ()) -> Iterator[tuple[tuple[Key, ...], str]]:
+    if isinstance(value, str) and path:
+        yield path, value
+    elif isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(inner, (*path, key))
 
 
 def _note() -> Path:
