@@ -44,6 +44,10 @@ class SecretError(McpboxError):
     """A secret cannot be kept, or cannot be given to a server."""
 
 
+class DamagedSecret(SecretError):
+    """What is kept of a secret is not its value; only setting it again helps."""
+
+
 class PackageError(McpboxError):
     """A package cannot be resolved, verified or installed."""
 

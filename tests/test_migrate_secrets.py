@@ -171,7 +171,7 @@ def test_mcpboxs_own_files_lose_short_values_in_any_quotes_and_keep_the_word_pos
     assert sorted(kept().values()) == ['k1y"zq9', "postgres", 'q"7w8e', "zx98a7"]
     for path in paths.state_dir().rglob("*"):
         data = path.read_text() if path.is_file() else ""
-        assert not [value for value in ("k1y", "q\"7w8e", "zx98a7") if value in data], path
+        assert not [value for value in ("k1y", 'q"7w8e', "zx98a7") if value in data], path
     (backup,) = configfile.backups(str(config))
     expected = (TOML % {"home": home}).replace("PASSWORD = 'postgres'", f"PASSWORD = '{REFERENCE}DB_PASSWORD'")
     for value, name in (('k1y"zq9', "API_KEY"), ('q"7w8e', "DB_TOKEN"), ("zx98a7", "TOKEN")):

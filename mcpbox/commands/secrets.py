@@ -37,8 +37,10 @@ def set_(name: str, owners: Sequence[str]) -> int:
     store = _store()
     chosen = [_absolute(owner) for owner in owners] or _owners(ref, store)
     held.prepare()
-    store.set(ref, _value(ref), chosen)
+    left = store.set(ref, _value(ref), chosen)
     click.echo(f"{ref} is kept, for {', '.join(chosen)}", err=True)
+    if left:
+        click.echo(left, err=True)
     _end_holders({ref})
     return 0
 

@@ -308,7 +308,8 @@ def _restated(data: bytes, format: Format, pieces: Pieces) -> bytes:
         for old, own in pieces.values():
             new = values.exchanged(old, own)
             for form in (str, values.escaped):
-                data = data.replace(*(f'"{form(each)}"'.encode(errors="surrogateescape") for each in (old, new)))
+                before, after = (f'"{form(each)}"'.encode(errors="surrogateescape") for each in (old, new))
+                data = data.replace(before, after)
         return data
 
 
@@ -330,10 +331,7 @@ def _note() -> Path:
 
 def _begin(real: str, secrets: Iterable[Reference]) -> None:
     paths.private_dir(paths.data_dir())
-    try:
-        write_private(_note(), msgspec.json.encode(_Begun(1, real, tuple(map(str, secrets)))))
-    except OSError as error:
-        raise McpboxError(f"{_note()}: {error.strerror or error}; nothing was changed") from None
+    write_private(_note(), msgspec.json.encode(_Begun(1, real, tuple(map(str, secrets)))))
 
 
 def _end() -> None:

@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from mcpbox import paths
-from mcpbox.errors import SecretError
-from mcpbox.secrets.reference import Reference
+from mcpbox.errors import SecretError, UsageError
+from mcpbox.secrets.reference import Reference, parse
 
 
 class Entry(Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,7 +48,10 @@ def load() -> dict[Reference, Entry]:
         ) from None
     if found.version != 1:
         raise SecretError(f"{file()}: version {found.version} is of a newer mcpbox", "update mcpbox")
-    return {Reference(*key.split("/", 1)): entry for key, entry in found.secrets.items()}
+    try:
+        return {parse(key): entry for key, entry in found.secrets.items()}
+    except UsageError as error:
+        raise SecretError(f"{file()}: {error.message}", "put back a copy of it") from None
 
 
 def put(reference: Reference, entry: Entry | None) -> None:
@@ -73,16 +76,24 @@ def locked() -> Iterator[None]:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Replace a file of mode 0600, all of it or nothing, on disk before this returns."""
+    """Replace a file of mode 0600, all of it or nothing, on disk before this returns. Raises SecretError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with open(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(descriptor)
-        temporary.replace(path)
-    except BaseException:
         temporary.unlink(missing_ok=True)
-        raise
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with open(descriptor, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(descriptor)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise SecretError(f"{path}: cannot be written: {error.strerror or error}") from None

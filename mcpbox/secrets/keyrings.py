@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from mcpbox.errors import SecretError
+from mcpbox.errors import DamagedSecret, SecretError
 from mcpbox.secrets import packing
 from mcpbox.secrets.reference import Reference
 
@@ -68,7 +68,7 @@ class Keyring:
         try:
             return packing.unpack(text)
         except ValueError as error:
-            raise SecretError(
+            raise DamagedSecret(
                 f"{reference} in {self._kind.title}: {error}", f"run: mcpbox secrets set {reference}"
             ) from None
 
@@ -99,7 +99,7 @@ class Keyring:
             return text
         pieces = [backend.get_password(*self._item(name)) for name in self._parts(backend, reference)]
         if None in pieces:
-            raise SecretError(
+            raise DamagedSecret(
                 f"{reference} is incomplete in {self._kind.title}", f"run: mcpbox secrets set {reference}"
             )
         return "".join(pieces)

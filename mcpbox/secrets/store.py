@@ -10,7 +10,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from mcpbox.errors import SecretError, UsageError
+from mcpbox.errors import DamagedSecret, SecretError, UsageError
 from mcpbox.secrets import held, index, packing, vault
 from mcpbox.secrets.index import Entry
 from mcpbox.secrets.reference import Reference
@@ -78,8 +78,11 @@ class Store:
             raise SecretError(f"the secret {ref} is for {' and '.join(entry.owners)}, not for {who}", hint)
         return self.get(ref)
 
-    def set(self, ref: Reference, value: str, owners: Sequence[str]) -> None:
-        """Keep a value, read back and compared. On an error all is as it was. Raises UsageError too."""
+    def set(self, ref: Reference, value: str, owners: Sequence[str]) -> str:
+        """Keep a value, read back and compared. On an error all is as it was. Raises UsageError too.
+
+        Returns why a value that it had elsewhere is still there; "" if none is.
+        """
         if fault := packing.fault(value):
             raise UsageError(f"the value of {ref} cannot be kept: {fault}")
         for owner in owners or ("",):
@@ -89,7 +92,11 @@ class Store:
         with index.locked():
             before = index.load().get(ref)
             place = self._active()
-            old = place.get(ref)
+            try:
+                old = place.get(ref)
+            except DamagedSecret:
+                # There is nothing to put back, and this is what mends it.
+                old = None
             moved = before is not None and before.place != place.place
             # Nobody may be given it while it is changing hands; and nothing is kept that no list shows.
             pending = Entry(place.place, (), datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"))
@@ -105,7 +112,11 @@ class Store:
                     index.put(ref, before)
                 raise
             if moved and before is not None:
-                self._at(before.place).delete(ref)
+                try:
+                    self._at(before.place).delete(ref)
+                except SecretError as error:
+                    return f"the former value of {ref} is still in {before.place}: {error.message}"
+        return ""
 
     def delete(self, ref: Reference) -> None:
         """Remove a secret. Raises SecretError if there is none."""

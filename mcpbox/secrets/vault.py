@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from mcpbox import paths
-from mcpbox.errors import SecretError, UsageError
+from mcpbox.errors import DamagedSecret, SecretError, UsageError
 from mcpbox.secrets.index import write_private
 from mcpbox.secrets.reference import Reference
 
@@ -107,7 +107,7 @@ class Vault:
             return None
         data = _decrypt(self._key, str(reference), sealed)
         if data is None:
-            raise SecretError(f"{reference} in {file()} was changed", f"run: mcpbox secrets set {reference}")
+            raise DamagedSecret(f"{reference} in {file()} was changed", f"run: mcpbox secrets set {reference}")
         return data.decode(errors="surrogateescape")
 
     def set(self, reference: Reference, value: str) -> None:
@@ -118,6 +118,8 @@ class Vault:
 
     def delete(self, reference: Reference) -> None:
         """Remove the value, if it is there; that takes no key."""
+        if not exists():
+            return
         content = _read()
         if content.values.pop(str(reference), None) is not None:
             write_private(file(), msgspec.json.encode(content))
@@ -172,10 +174,13 @@ def _passphrase(ask: Ask | None) -> str:
 
 def _stretch(passphrase: str, source: Source) -> bytes:
     # A file that somebody else could write must not be able to ask for all of the memory.
-    if source.n * source.r > 1 << 23 or source.p > 16:
-        raise SecretError(f"{file()}: scrypt's costs are beyond reason", "put back a copy of it")
-    secret, most = passphrase.encode(errors="surrogateescape"), 256 * source.n * source.r
-    return hashlib.scrypt(secret, salt=source.salt, n=source.n, r=source.r, p=source.p, maxmem=most, dklen=KEY_BYTES)
+    costs = {"n": source.n, "r": source.r, "p": source.p, "maxmem": 256 * source.n * source.r}
+    try:
+        if min(source.n, source.r, source.p) < 1 or source.n * source.r > 1 << 23 or source.p > 16:
+            raise ValueError
+        return hashlib.scrypt(passphrase.encode(errors="surrogateescape"), salt=source.salt, dklen=KEY_BYTES, **costs)
+    except ValueError:
+        raise SecretError(f"{file()}: scrypt's costs are beyond reason", "put back a copy of it") from None
 
 
 def _key_of_file(path: str) -> bytes:
@@ -215,7 +220,10 @@ def _systemd(verb: str, data: bytes) -> bytes:
         raise SecretError(
             f"systemd-creds cannot {verb}: {said}", "it needs systemd 256 where mcpbox is not run by root"
         )
-    return done.stdout if verb == "encrypt" else base64.b64decode(done.stdout)
+    try:
+        return done.stdout if verb == "encrypt" else base64.b64decode(done.stdout, validate=True)
+    except ValueError:
+        raise SecretError("systemd-creds: what it decrypts is no key", f"put back a copy of {file()}") from None
 
 
 def _encrypt(key: bytes, name: str, data: bytes) -> bytes:

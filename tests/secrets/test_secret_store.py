@@ -152,6 +152,17 @@ def test_a_secret_moves_to_the_encrypted_file_when_it_is_set_again(service: Secr
     assert keyrings.by_id("secret-service", 5).get(REF) is None
 
 
+def test_a_secret_can_be_set_again_where_its_keyring_is_no_more(
+    service: SecretService, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_store().set(REF, "in the keyring", OWNERS)
+    vault.create("key-file", key_file=home / "key")
+    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nowhere")
+    left = open_store(seconds=5).set(REF, "in the file", OWNERS)
+    assert left.startswith("the former value of github/TOKEN is still in secret-service: ")
+    assert open_store().release(REF, OWNERS) == "in the file"
+
+
 def test_without_a_keyring_nothing_is_kept_and_nothing_falls_back(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     for address in ("unix:path=/nowhere", ""):
         monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", address)
@@ -243,6 +254,10 @@ def test_the_index_holds_no_value_and_is_private(home: Path) -> None:
         open_store().names()
     index.file().write_text("{")
     with pytest.raises(SecretError, match=r"secrets\.json"):
+        open_store().names()
+    entry = {"place": "file", "owners": ["npm:a"], "set": ""}
+    index.file().write_text(json.dumps({"version": 1, "secrets": {"no reference": entry}}))
+    with pytest.raises(SecretError, match=r"secrets\.json: 'no reference' is not the name of a secret"):
         open_store().names()
 
 

@@ -47,6 +47,18 @@ def test_values_cannot_change_places_or_be_changed(key: Path) -> None:
     for reference in (ONE, TWO):
         with pytest.raises(SecretError, match=f"{reference} in .* was changed"):
             open_store().get(reference)
+    # What the error's hint says helps.
+    open_store().set(ONE, "three", ("npm:a",))
+    assert open_store().get(ONE) == "three"
+
+
+def test_a_file_that_is_gone_keeps_nothing_from_being_removed(key: Path) -> None:
+    open_store().set(ONE, "one", ("npm:a",))
+    vault.file().unlink()
+    with pytest.raises(SecretError, match="is gone"):
+        open_store().get(ONE)
+    open_store().delete(ONE)
+    assert open_store().names() == []
 
 
 def test_another_key_opens_nothing(key: Path) -> None:
@@ -102,9 +114,16 @@ def test_a_passphrase_opens_it_wherever_it_comes_from(home: Path, monkeypatch: p
 def test_costs_beyond_reason_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vault, "SCRYPT_N", 1 << 10)
     vault.create("passphrase", passphrase="x")
-    vault.file().write_text(vault.file().read_text().replace('"n":1024', '"n":1073741824'))
-    with pytest.raises(SecretError, match="costs are beyond reason"):
-        open_store(ask=lambda: "x").set(ONE, "one", ("npm:a",))
+    text = vault.file().read_text()
+    for costs in ('"n":1073741824', '"n":1023', '"n":0', '"n":-1024'):
+        vault.file().write_text(text.replace('"n":1024', costs))
+        with pytest.raises(SecretError, match="costs are beyond reason"):
+            open_store(ask=lambda: "x").set(ONE, "one", ("npm:a",))
+
+
+def test_what_cannot_be_written_is_told(home: Path) -> None:
+    with pytest.raises(SecretError, match="none/key: cannot be written: No such file"):
+        vault.create("key-file", key_file=home / "none/key")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="before systemd 256 only root can have a key sealed")
@@ -126,7 +145,8 @@ def test_systemd_seals_the_key_to_the_machine(home: Path, monkeypatch: pytest.Mo
 def test_a_file_that_cannot_be_understood_is_told_and_kept(key: Path, text: str) -> None:
     open_store().set(ONE, "one", ("npm:a",))
     vault.file().write_text(text)
-    for attempt in (lambda: open_store().get(ONE), lambda: open_store().set(TWO, "two", ("npm:a",))):
-        with pytest.raises(SecretError, match=r"secrets\.enc"):
-            attempt()
+    with pytest.raises(SecretError, match=r"secrets\.enc"):
+        open_store().get(ONE)
+    with pytest.raises(SecretError, match=r"secrets\.enc"):
+        open_store().set(TWO, "two", ("npm:a",))
     assert vault.file().read_text() == text
