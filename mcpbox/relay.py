@@ -30,8 +30,10 @@ GRACE_SECONDS = 3.0
 #: How long the last output of an ended sandbox may take to arrive.
 LAG_SECONDS = 1.0
 
-#: How much of the server's last words on stderr is kept, to tell the host why it ended.
-KEPT_STDERR = 2048
+#: How much of the server's last line on stderr the host is told, as why it ended; and how much is kept for that, so
+#: that a secret of 64 KiB before it is known as a whole.
+TOLD_STDERR = 2048
+KEPT_STDERR = TOLD_STDERR + (64 << 10)
 
 _TERMINATING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -263,8 +265,10 @@ class Relay:
             if not select.select([self._process.stderr], [], [], 0)[0]:
                 break
         why = self._process.why() or f"the server ended with exit code {code}"
-        if last := self._last_words.decode(errors="replace").strip():
-            why += f": {last.splitlines()[-1]}"
+        # Before it is cut into lines: a secret may have several.
+        said = self._redact(self._last_words.decode(errors="surrogateescape"))
+        if last := said.encode(errors="surrogateescape").decode(errors="replace").strip():
+            why += f": {last.splitlines()[-1][-TOLD_STDERR:]}"
         self._perform(self._session.end(Side.SERVER))
         why = self._redact(why)
         self._flush_answers(self._session.abandon(jsonrpc.SERVER_GONE, why, "its own messages are in the host's log"))

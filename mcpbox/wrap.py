@@ -65,6 +65,7 @@ class _NotStarted(Exception):
 
 def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
     began, patience = time.monotonic(), HOST_PATIENCE.get(options.host, DEFAULT_PATIENCE)
+    redact: Callable[[str], str] = str
     try:
         home = paths.home()
         cwd = _cwd()
@@ -81,7 +82,6 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
         passed = _passed((*options.env, *server.passed))
         spec = build_spec(server, resolved, session=session.id, name=name, home=home, cwd=cwd, passed=passed)
         record: relay.Recorder = journal.record
-        redact: Callable[[str], str] = str
         if resolved.profile.required_secrets or any(
             PREFIX in text for text in (*spec.command, *spec.environment.values())
         ):
@@ -107,9 +107,10 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
         )
         process = sandbox.load(chosen).launch(spec, session.remember)
     except McpboxError as error:
+        error.message, error.hint = redact(error.message), redact(error.hint)
         raise _NotStarted(error) from None
     except OSError as error:
-        raise _NotStarted(McpboxError(str(error), "run: mcpbox doctor")) from None
+        raise _NotStarted(McpboxError(redact(str(error)), "run: mcpbox doctor")) from None
     stack.callback(process.close)
     if process.egress is not None:
         gateway = network.open_gateway(process, resolved, given, record, learn=options.learn_network)

@@ -1,0 +1,83 @@
+"""What the host is told of a server's end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mcpbox import policy
+from mcpbox.policy.base import Rules
+from mcpbox.relay import TOLD_STDERR, Relay
+from mcpbox.secrets import held
+from mcpbox.session import Session
+
+FIRST = b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}\n'
+KEY = "\n".join(["-----BEGIN KEY-----", *("Zm9vYmFy" * 8 for _ in range(800)), "bGFzdA=="])
+
+
+class Unboxed:
+    """A program that runs as it is, as a sandbox would."""
+
+    egress: tuple[int, int] | None = None
+
+    def __init__(self, *words: str) -> None:
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe)
+        assert self._process.stdin and self._process.stdout and self._process.stderr
+        self.stdin, self.stdout = self._process.stdin.fileno(), self._process.stdout.fileno()
+        self.stderr, self.exited = self._process.stderr.fileno(), os.pidfd_open(self._process.pid)
+        for fd in (self.stdin, self.stdout, self.stderr):
+            os.set_blocking(fd, False)
+
+    def poll(self) -> int | None:
+        return self._process.poll()
+
+    def why(self) -> str:
+        return ""
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def close_stdin(self) -> None:
+        pass
+
+    def close(self) -> None:
+        with self._process:
+            self._process.kill()
+        os.close(self.exited)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (f"no such key: {KEY}", "no such key: <secret s/KEY>"),
+        ("x" * 99 + KEY, "x" * 99 + "<secret s/KEY>"),
+        ("x" * 70_000 + "end", "x" * (TOLD_STDERR - 3) + "end"),
+        ("Invalid: bX7q\udcff1", "Invalid: <secret s/BYTES>"),
+        ("Invalid: \udcff", "Invalid: \ufffd"),
+    ],
+)
+def test_no_part_of_a_secret_is_told(said: str, told: str, tmp_path: Path) -> None:
+    held.hold("s/KEY", KEY)
+    held.hold("s/BYTES", "bX7q\udcff1")
+    (tmp_path / "said").write_bytes(os.fsencode(said))
+    process = Unboxed("/bin/sh", "-c", f"cat {tmp_path}/said >&2")
+    host_in, to_host = os.pipe()
+    from_host, host_out = os.pipe()
+    with open(tmp_path / "log", "wb") as log:
+        os.write(to_host, FIRST)
+        session = Session(policy.build(Rules()), 1 << 20)
+        relay = Relay(
+            session, process, lambda _: None, answer_within=60, redact=held.redact,
+            host_in=host_in, host_out=host_out, errors=log.fileno(),
+        )  # fmt: skip
+        assert relay.run() == 0
+    answer = json.loads(os.read(from_host, 1 << 16))
+    assert answer["error"]["message"] == f"mcpbox: the server ended with exit code 0: {told}"
+    process.close()
+    for fd in (host_in, to_host, from_host, host_out):
+        os.close(fd)
