@@ -53,12 +53,14 @@ def package(root: Path, name: str, script: str = "dist/index.js") -> Path:
         (("docker", "run", "--network=host", "image"), "--network: not passed on"),
         (("docker", "run", "-i"), "without an image"),
         (("x\0y",), "NUL"),
+        (("env", "-i", "KEY=hidden", "x"), "behind env"),
+        (("x --key 'hidden",), "one line: No closing quotation"),
     ],
 )
 def test_what_cannot_be_run_says_why(argv: tuple[str, ...], reason: str, home: Path) -> None:
     with pytest.raises(UsageError) as caught:
         resolve(*argv, home=home)
-    assert reason in caught.value.message
+    assert reason in caught.value.message and "hidden" not in caught.value.message + caught.value.hint
 
 
 @pytest.mark.parametrize(

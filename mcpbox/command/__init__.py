@@ -83,7 +83,7 @@ def _unwrap(words: list[str], environment: dict[str, str]) -> list[str]:
                 environment[found[1]] = found[2]
                 rest = rest[1:]
             if not rest or rest[0].startswith("-"):
-                raise UsageError(f"cannot read: {shlex.join(words)}", "accepted: env NAME=VALUE… COMMAND")
+                raise UsageError("cannot read what is behind env", "accepted: env NAME=VALUE… COMMAND")
             words = rest
         elif name in SHELLS and len(words) > 1 and re.fullmatch(r"-[li]*c", words[1]):
             if len(words) != 3 or _OPERATORS.search(words[2]):
@@ -102,7 +102,8 @@ def _split(line: str) -> list[str]:
     try:
         words = shlex.split(line)
     except ValueError as error:
-        raise UsageError(f"cannot read {line!r}: {error}") from None
+        # Not the line itself, which may hold a secret: hosts show errors to models, and keep them in logs.
+        raise UsageError(f"cannot read the command, which is one line: {error}") from None
     if not words:
         raise UsageError("no command", "put the server's command after --")
     return words
