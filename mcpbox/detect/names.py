@@ -37,6 +37,8 @@ _GLUED = re.compile(
     r"(?:key|token|secret|password|passwd|pass|pwd)"
 )
 _PASSWORD = frozenset("password passwords passwd passphrase passcode pass pwd pw".split())
+#: Whatever is glued to it: PGPASSWORD.
+_ENDS = ("password", "passwd", "passphrase", "apikey")
 _PERHAPS = frozenset("auth authentication cookie cookies credential credentials sig tokens secrets pass pat".split())
 _HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-auth", "x-functions-key"})
 
@@ -67,7 +69,7 @@ def says_secret(name: str) -> bool:
         return True
     if last in _ABOUT:
         return name.lower() in _HEADERS
-    return last in _SECRET or bool(_GLUED.fullmatch(last))
+    return last in _SECRET or last.endswith(_ENDS) or bool(_GLUED.fullmatch(last))
 
 
 @lru_cache(maxsize=4096)

@@ -48,6 +48,7 @@ def found(value: str, name: str = "") -> list[tuple[str, str, str]]:
         ("", f"https://h.example/sse?tavilyApiKey={KEY}&x=1", KEY, "tavily-api-key", "name"),
         ("", f"https://{KEY}@git.example/x.git", KEY, "url-token", "entropy"),
         ("CONN", "Server=db;User Id=sa;Password=Tiger!9;", "Tiger!9", "password", "name"),
+        ("PGPASSWORD", "tiger9", "tiger9", "password", "name"),
         ("DSN", "host=db user=app password='ti ger9' dbname=x", "ti ger9", "password", "name"),
         ("ALERTS_WEBHOOK_URL", f"https://h.local/hooks/{KEY}", f"https://h.local/hooks/{KEY}", "webhook", "name"),
         ("SOMETHING", KEY, KEY, "random", "entropy"),
