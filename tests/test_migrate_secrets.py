@@ -146,6 +146,27 @@ def test_what_was_approved_stays_approved_and_nothing_of_mcpbox_holds_a_value(
     assert configfile.backups(str(config))
 
 
+def test_a_file_that_a_project_brings_is_given_no_secret_back(
+    migrated: tuple[Path, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config, before, _ = migrated
+    brought = tmp_path / ".cursor/mcp.json"
+    brought.parent.mkdir()
+    entry = {"command": "mcpbox", "args": ["wrap", "--", "x"], "env": {"X": "mcpbox-secret:notes/API_TOKEN"}}
+    brought.write_text(json.dumps({"mcpServers": {"x": entry}}))
+    text = brought.read_text()
+    monkeypatch.chdir(tmp_path)
+    capfd.readouterr()
+    assert run(restore=True) == 1
+    told = capfd.readouterr()
+    assert f"{brought} names secrets and belongs to a project" in told.err and str(brought) not in told.out
+    assert brought.read_text() == text and config.read_text() == before
+    # Another file names it still.
+    assert kept() == {"notes/API_TOKEN": TOKEN}
+    assert migrate_secrets([], [str(brought)], False, True, True) == 0
+    assert TOKEN in brought.read_text()
+
+
 TOML = """\
 [mcp_servers.postgres] # postgres
 command = '/usr/bin/python3'

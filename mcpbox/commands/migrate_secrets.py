@@ -84,7 +84,7 @@ def _migrate(files: Sequence[Surveyed], store: Store | None, yes: bool) -> int:
 
 
 def _restore(files: Sequence[Surveyed], store: Store | None, yes: bool, configs: Sequence[str] = ()) -> int:
-    planned = []
+    planned, approved = [], set(_registered())
     wrong = False
     for file in files:
         try:
@@ -94,6 +94,11 @@ def _restore(files: Sequence[Surveyed], store: Store | None, yes: bool, configs:
             wrong = True
             continue
         if not named:
+            continue
+        if file.real not in approved and (closed := survey.policy(file)):
+            # It is somebody else's to write, and whoever wrote it may have named any secret.
+            wrong = True
+            _say(f"{file.found.path} names secrets and {closed}")
             continue
         click.secho(f"{file.found.host.name}  {terminal.plain(file.found.path)}", bold=True)
         for reference in dict.fromkeys(named):
