@@ -76,7 +76,11 @@ class Store:
             who = theirs[0] if theirs else "a program without an identity"
             hint = f"if it is meant: mcpbox secrets set {ref} --for {quote(theirs[0])}" if theirs else TOLD
             raise SecretError(f"the secret {ref} is for {' and '.join(entry.owners)}, not for {who}", hint)
-        return self.get(ref)
+        value = self.get(ref)
+        # Whoever sets a secret says first in the index that it is nobody's.
+        if index.load().get(ref) != entry:
+            raise SecretError(f"the secret {ref} is being set at this moment", "start the server again")
+        return value
 
     def set(self, ref: Reference, value: str, owners: Sequence[str]) -> str:
         """Keep a value, read back and compared. On an error all is as it was. Raises UsageError too.

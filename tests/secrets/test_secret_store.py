@@ -122,6 +122,21 @@ def test_a_secret_whose_setting_was_interrupted_is_for_nobody(home: Path) -> Non
     assert store.release(REF, OWNERS) == "new"
 
 
+def test_a_value_that_is_for_another_by_now_is_not_given(home: Path) -> None:
+    vault.create("key-file", key_file=home / "key")
+
+    class Late(vault.Vault):
+        """The new value is set between the look at its owners and the look at the value."""
+
+        def get(self, reference: Reference) -> str | None:
+            open_store().set(reference, "new", ("npm:other",))
+            return super().get(reference)
+
+    open_store().set(REF, "old", OWNERS)
+    with pytest.raises(SecretError, match="is being set at this moment"):
+        Store(lambda _: Late(), Late).release(REF, OWNERS)
+
+
 class Forgetful(vault.Vault):
     """A place that keeps something else than what it was given."""
 
