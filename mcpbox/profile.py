@@ -49,7 +49,11 @@ NOT_YET: tuple[tuple[str, str, Any], ...] = (
 )
 
 #: Variables that decide what code runs, or that the sandbox sets itself.
-RESERVED = frozenset({"PATH", "HOME", "LANG", "TZ", "NODE_OPTIONS", "PYTHONSTARTUP", "PYTHONHOME", "BASH_ENV", "ENV"})
+RESERVED = frozenset(
+    """PATH HOME LANG TZ NODE_OPTIONS BUN_OPTIONS PYTHONSTARTUP PYTHONHOME PYTHONINSPECT PYTHONBREAKPOINT BASH_ENV ENV
+    SHELLOPTS BASHOPTS PS4 PROMPT_COMMAND IFS PERL5OPT PERL5DB RUBYOPT LUA_INIT JAVA_TOOL_OPTIONS JDK_JAVA_OPTIONS
+    _JAVA_OPTIONS DOTNET_STARTUP_HOOKS GCONV_PATH""".split()
+)
 
 SETTABLE = "letters, digits and '_', for a variable that neither loads code nor is mcpbox's to set"
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mcpbox import config, paths, profile, tables
 from mcpbox.errors import ProfileError
-from mcpbox.profile import Size, parse, parse_size
+from mcpbox.profile import Size, is_settable, parse, parse_size
 
 HEAD = 'version = 1\nname = "test"\n'
 
@@ -218,3 +218,11 @@ def test_setting_images_keeps_the_users_comments() -> None:
     config.set_images("mcpbox/base:latest")
     assert config.load().docker.images == config.Images(*["mcpbox/base:latest"] * 3)
     assert "# mine" in config.file().read_text()
+
+
+@pytest.mark.parametrize(
+    "name", ["NODE_OPTIONS", "LD_AUDIT", "PERL5OPT", "RUBYOPT", "PS4", "JAVA_TOOL_OPTIONS", "A B", "1"]
+)
+def test_a_variable_whose_value_is_code_cannot_be_given(name: str) -> None:
+    assert not is_settable(name)
+    assert is_settable(f"MY_{name}".replace(" ", "_"))
