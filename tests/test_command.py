@@ -54,6 +54,7 @@ def package(root: Path, name: str, script: str = "dist/index.js") -> Path:
         (("docker", "run", "-i"), "without an image"),
         (("x\0y",), "NUL"),
         (("env", "-i", "KEY=hidden", "x"), "behind env"),
+        (("npx", "-y", "git+https://x:hidden@h.example/y.git"), "git+https://…@h.example/y.git: a repository"),
         (("x --key 'hidden",), "one line: No closing quotation"),
     ],
 )

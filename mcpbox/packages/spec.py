@@ -112,6 +112,8 @@ _PYPI = re.compile(
     re.ASCII,
 )
 _VERSION = re.compile(r"v?\d[\w.+!-]*", re.ASCII)
+#: In an address, where people put tokens.
+_USER = re.compile(r"//[^/]*@")
 _PYTHON = re.compile(r"(?:c?python@?)?(\d+(?:\.\d+){0,2})")
 _ACCEPTED: dict[Ecosystem, str] = {
     "npm": "NAME, @SCOPE/NAME, each with @VERSION, @RANGE or @TAG, from the registry",
@@ -275,6 +277,7 @@ def _requirement(kind: Ecosystem, text: str, *, at: bool = False) -> str:
     """The requirement in its one form; ``at`` for a tool that takes ``NAME@VERSION`` for a Python package."""
     text = text.strip()
     if (what := _elsewhere(kind, text)) or not (found := _npm(text) if kind == "npm" else _pypi(text, at)):
+        text = _USER.sub("//…@", text)
         raise UsageError(f"{text}: {what or 'not a requirement that can be pinned'}", f"accepted: {_ACCEPTED[kind]}")
     return found
 

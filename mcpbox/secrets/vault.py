@@ -193,7 +193,8 @@ def _key_of_file(path: str) -> bytes:
 def _private(path: str) -> bytes:
     """The content of a file that nobody else can read. Raises SecretError."""
     try:
-        with open(path, "rb") as stream:
+        # Not to wait for the other end of a FIFO.
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as stream:
             found = os.fstat(stream.fileno())
             if not stat.S_ISREG(found.st_mode) or found.st_uid not in (0, os.getuid()) or found.st_mode & 0o077:
                 raise SecretError(f"{path} is not a file that only this user can read", f"run: chmod 600 {path}")

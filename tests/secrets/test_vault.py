@@ -76,6 +76,9 @@ def test_another_key_opens_nothing(key: Path) -> None:
     key.unlink()
     with pytest.raises(SecretError, match="No such file"):
         open_store().get(ONE)
+    os.mkfifo(key, 0o600)
+    with pytest.raises(SecretError, match="is not a file that only this user can read"):
+        open_store().get(ONE)
 
 
 def test_removing_takes_no_key(key: Path) -> None:
