@@ -72,6 +72,13 @@ def new(name: str, source: str) -> int:
     """
     text = _drafted(name, source) if source else draft.empty(name)
     found = profile.parse(text, name or source)
+    known = profile.available().get(found.profile.name)
+    if not name and known and set(profile.load(known).profile.matches).isdisjoint(found.profile.matches):
+        # It would hide that one, and secrets that are set for it would be for another package.
+        raise UsageError(
+            f"{found.profile.name} is the profile of another package: {known}",
+            f"give it a name: mcpbox profile new NAME --from {source}",
+        )
     path = paths.user_profiles() / f"{found.profile.name}.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -133,6 +133,19 @@ def test_profile_new_from_a_command(home: Path) -> None:
     assert profile.load(paths.user_profiles() / "mine.toml").profile.name == "mine"
 
 
+def test_a_draft_takes_no_other_packages_name(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    npm(home)
+    built_in = tmp_path / "notes.toml"
+    built_in.write_text('version = 1\nname = "notes"\nmatches = ["npm:notes"]\n')
+    monkeypatch.setattr(paths, "builtin_profiles", lambda: tmp_path)
+    with pytest.raises(UsageError, match="notes is the profile of another package") as caught:
+        CliRunner().invoke(cli, ["profile", "new", "--from", "npm:@acme/notes"], catch_exceptions=False)
+    assert caught.value.hint == "give it a name: mcpbox profile new NAME --from npm:@acme/notes"
+    # A user who says so replaces it.
+    done = CliRunner().invoke(cli, ["profile", "new", "notes", "--from", "npm:@acme/notes"], catch_exceptions=False)
+    assert done.exit_code == 0 and profile.find("notes") == paths.user_profiles() / "notes.toml"
+
+
 @pytest.mark.parametrize("source", ["node server.js", "npx -y 'x", "notes"])
 def test_what_names_no_package_is_refused(source: str) -> None:
     with pytest.raises(UsageError):
