@@ -81,7 +81,11 @@ class Outlet:
 
 
 class Relay:
-    """Runs one session over a started sandbox, with the host on ``host_in`` and ``host_out``."""
+    """Runs one session over a started sandbox, with the host on ``host_in`` and ``host_out``.
+
+    ``redact`` is for what the host is told of the server's end; ``filtered`` for what the server writes to ``errors``,
+    which hosts keep in their logs: it takes the stream in pieces, and b"" at its end.
+    """
 
     def __init__(
         self,
@@ -91,6 +95,7 @@ class Relay:
         *,
         answer_within: float,
         redact: Callable[[str], str] = str,
+        filtered: Callable[[bytes], bytes] = bytes,
         host_in: int = 0,
         host_out: int = 1,
         errors: int = 2,
@@ -98,7 +103,7 @@ class Relay:
         self._session = session
         self._process = process
         self._record = record
-        self._redact = redact
+        self._redact, self._filtered = redact, filtered
         self._host_in = host_in
         self._outlets = {Side.CLIENT: Outlet(nonblocking(host_out)), Side.SERVER: Outlet(process.stdin)}
         self._errors = Outlet(nonblocking(errors))
@@ -245,7 +250,7 @@ class Relay:
             return 1
         except OSError:
             return 0
-        self._errors.send(data)
+        self._errors.send(self._filtered(data))
         self._last_words = (self._last_words + data)[-KEPT_STDERR:]
         return len(data)
 
@@ -256,7 +261,7 @@ class Relay:
             elif isinstance(action, Record):
                 self._record(action.event)
             elif isinstance(action, Divert) and not self._errors.full:
-                self._errors.send(action.data)
+                self._errors.send(self._filtered(action.data))
 
     def _finish(self) -> int:
         code = self._process.poll()
@@ -270,6 +275,7 @@ class Relay:
         if last := said.encode(errors="surrogateescape").decode(errors="replace").strip():
             why += f": {last.splitlines()[-1][-TOLD_STDERR:]}"
         self._perform(self._session.end(Side.SERVER))
+        self._errors.send(self._filtered(b""))
         why = self._redact(why)
         self._flush_answers(self._session.abandon(jsonrpc.SERVER_GONE, why, "its own messages are in the host's log"))
         return code

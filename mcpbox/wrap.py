@@ -66,6 +66,7 @@ class _NotStarted(Exception):
 def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
     began, patience = time.monotonic(), HOST_PATIENCE.get(options.host, DEFAULT_PATIENCE)
     redact: Callable[[str], str] = str
+    filtered: Callable[[bytes], bytes] = bytes
     try:
         home = paths.home()
         cwd = _cwd()
@@ -88,7 +89,7 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
             from mcpbox.secrets import held, launch
 
             spec = launch.inject(spec, server, resolved, passed, session.remember)
-            record, redact = held.recorder(journal.record), held.redact
+            record, redact, filtered = held.recorder(journal.record), held.redact, held.Stream().feed
         table = resolved.profile.network
         if options.learn_network or table.allow or table.from_environment or table.from_arguments:
             from mcpbox import network
@@ -135,7 +136,7 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
     messenger = Session(policy.build(rules), int(messages.max_bytes))
     left = patience * 0.9 - (time.monotonic() - began)
     within = max(left, patience * 0.1)
-    code = relay.Relay(messenger, process, record, answer_within=within, redact=redact).run()
+    code = relay.Relay(messenger, process, record, answer_within=within, redact=redact, filtered=filtered).run()
     record({"event": "end", "code": code})
     if server.unproven and messenger.started:
         from mcpbox.packages import prepare

@@ -72,12 +72,13 @@ def test_no_part_of_a_secret_is_told(said: str, told: str, tmp_path: Path) -> No
         os.write(to_host, FIRST)
         session = Session(policy.build(Rules()), 1 << 20)
         relay = Relay(
-            session, process, lambda _: None, answer_within=60, redact=held.redact,
+            session, process, lambda _: None, answer_within=60, redact=held.redact, filtered=held.Stream().feed,
             host_in=host_in, host_out=host_out, errors=log.fileno(),
         )  # fmt: skip
         assert relay.run() == 0
     answer = json.loads(os.read(from_host, 1 << 16))
     assert answer["error"]["message"] == f"mcpbox: the server ended with exit code 0: {told}"
+    assert (tmp_path / "log").read_bytes() == os.fsencode(held.redact(said))
     process.close()
     for fd in (host_in, to_host, from_host, host_out):
         os.close(fd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import sys
 from collections.abc import Callable, Mapping
@@ -46,6 +47,40 @@ def redact(text: str) -> str:
         for form in (value, repr(value)[1:-1]):
             text = text.replace(form, shown)
     return text
+
+
+class Stream:
+    """Bytes that are written down as they come, without the values that are held, wherever the stream is cut."""
+
+    def __init__(self) -> None:
+        self._begun = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """What of ``data``, and of what came before it, can be written; all of it at the end, for b""."""
+        names = {form: f"<secret {name}>".encode() for value, name in _values.items() for form in _bytes(value)}
+        text = self._begun + data
+        for form in sorted(names, key=len, reverse=True):
+            text = text.replace(form, names[form])
+        end = min((_begins(text, form) for form in names), default=len(text)) if data else len(text)
+        self._begun = text[end:]
+        return text[:end]
+
+
+def _begins(text: bytes, form: bytes) -> int:
+    """Where at the end of ``text`` a part of ``form`` begins; the length of ``text`` if none does."""
+    head = form[:16]
+    at = text.find(form[:1], max(0, len(text) - len(form) + 1))
+    while at >= 0:
+        if text.startswith(head[: len(text) - at], at) and form.startswith(text[at:]):
+            return at
+        at = text.find(form[:1], at + 1)
+    return len(text)
+
+
+def _bytes(value: str) -> set[bytes]:
+    """The value itself, and as JSON has it."""
+    forms = (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
+    return {form.encode(errors="surrogateescape") for form in forms}
 
 
 def recorder(record: Callable[[Mapping[str, Any]], None]) -> Callable[[Mapping[str, Any]], None]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mcpbox.command.model import Command
 from mcpbox.errors import SecretError
@@ -111,3 +114,21 @@ def test_held_values_show_in_nothing_that_is_printed() -> None:
     assert events == [{"reason": ["<secret s/N>", 3]}]
     held.hold("s/SHORT", "abc")
     assert held.redact("abc") == "abc"
+
+
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from(["ab", "abac", "abacab", "c", "\n", "ba", "é"]), max_size=12), st.data())
+def test_a_value_leaves_a_stream_however_it_is_cut(words: list[str], data: st.DataObject) -> None:
+    held.hold("s/ONE", "abacabé")
+    held.hold("s/TWO", "caba\nb")
+    text = "".join(words).encode()
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
+    stream = held.Stream()
+    pieces = [text[first:last] for first, last in pairwise([0, *cuts, len(text)])]
+    written = b"".join(stream.feed(piece) for piece in pieces if piece) + stream.feed(b"")
+    for value in ("abacabé", "caba\nb"):
+        assert value.encode() not in written
+    kept = written.decode()
+    for name in ("ONE", "TWO"):
+        kept = kept.replace(f"<secret s/{name}>", {"ONE": "abacabé", "TWO": "caba\nb"}[name])
+    assert kept.encode() == text
