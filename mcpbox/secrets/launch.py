@@ -42,6 +42,11 @@ _RUNNER = re.compile(
     r"|stdbuf|sudo|doas|nix|nix-shell|conda|mamba|micromamba|poetry|pdm|hatch|rye|pixi|just|docker|podman|ssh)"
     r"[0-9.-]*"
 )
+#: Images of them, and of whole systems.
+_RUNNER_IMAGE = re.compile(
+    rf"{_RUNNER.pattern}|node|python|pypy|openjdk|eclipse-temurin|golang|alpine|debian|ubuntu|fedora|rockylinux"
+    r"|almalinux|archlinux|centos|buildpack-deps"
+)
 
 
 def identity_of(command: Command) -> tuple[str, ...]:
@@ -52,7 +57,8 @@ def identity_of(command: Command) -> tuple[str, ...]:
     """
     if command.image:
         untagged = re.sub(r"(:[^/:@]+)?(@[^@]*)?$", "", command.image)
-        return tuple(dict.fromkeys((f"image:{untagged}", f"image:{command.image}")))
+        told = f"#{' '.join(command.argv)}" if _RUNNER_IMAGE.fullmatch(untagged.rpartition("/")[2]) else ""
+        return tuple(dict.fromkeys((f"image:{untagged}{told}", f"image:{command.image}{told}")))
     if command.package:
         return tuple("+".join((identity, *command.beside)) for identity in command.identities)
     at = len(command.argv) - len(command.arguments)

@@ -27,6 +27,7 @@ SHELL = tuple(dict.fromkeys(("file:/bin/sh", f"file:{os.path.realpath('/bin/sh')
         (Command(("stdio",), image="ghcr.io/a/b:1"), ("image:ghcr.io/a/b", "image:ghcr.io/a/b:1")),
         (Command((), image="host:5000/a@sha256:00"), ("image:host:5000/a", "image:host:5000/a@sha256:00")),
         (Command((), image="a"), ("image:a",)),
+        (Command(("x.js",), image="node:22"), ("image:node#x.js", "image:node:22#x.js")),
         (Command((NODE, "/s/x.js"), "node", identities=("npm:x",), package="npm:x"), ("npm:x",)),
         # A node_modules of anybody's can say that it is any package.
         (Command((NODE, "/s/x.js"), "node", identities=("npm:x",)), ("file:/s/x.js",)),
