@@ -47,6 +47,16 @@ _RUNNER_IMAGE = re.compile(
     rf"{_RUNNER.pattern}|node|python|pypy|openjdk|eclipse-temurin|golang|alpine|debian|ubuntu|fedora|rockylinux"
     r"|almalinux|archlinux|centos|buildpack-deps"
 )
+#: Packages, and scripts of theirs, that run code of others.
+_RUNNER_PACKAGE = re.compile(
+    r"npm:(tsx|ts-node|esno|vite-node|nodemon|npm|pnpm|yarn|bun|deno)|pypi:(mcp|fastmcp|uvicorn|ipython|poetry|uv)"
+)
+_RUNNER_SCRIPT = re.compile(
+    r".*/node_modules/(tsx|ts-node|esno|vite-node|nodemon|npm|pnpm|yarn)/.*"
+    r"|.*/bin/(mcp|fastmcp|uvicorn|ipython|poetry|pdm|hatch|conda)"
+)
+#: Subcommands and options before a script, without a value.
+_PLAIN = re.compile(r"run|exec|start|-[A-Za-z]{1,4}|--[a-z][a-z-]{1,30}")
 
 
 def identity_of(command: Command) -> tuple[str, ...]:
@@ -57,10 +67,12 @@ def identity_of(command: Command) -> tuple[str, ...]:
     """
     if command.image:
         untagged = re.sub(r"(:[^/:@]+)?(@[^@]*)?$", "", command.image)
-        told = f"#{' '.join(command.argv)}" if _RUNNER_IMAGE.fullmatch(untagged.rpartition("/")[2]) else ""
-        return tuple(dict.fromkeys((f"image:{untagged}{told}", f"image:{command.image}{told}")))
+        names = tuple(dict.fromkeys((f"image:{untagged}", f"image:{command.image}")))
+        runs = _RUNNER_IMAGE.fullmatch(untagged.rpartition("/")[2])
+        return _told(names, command.argv, os.path.isabs) if runs else names
     if command.package:
-        return tuple("+".join((identity, *command.beside)) for identity in command.identities)
+        names = tuple("+".join((identity, *command.beside)) for identity in command.identities)
+        return _told(names, command.arguments) if any(map(_RUNNER_PACKAGE.fullmatch, command.identities)) else names
     at = len(command.argv) - len(command.arguments)
     program, head = command.argv[0], list(command.argv[1:at])
     if command.interpreter not in ("node", "python"):
@@ -73,7 +85,10 @@ def identity_of(command: Command) -> tuple[str, ...]:
         head.pop()
     if not _harmless(command.interpreter, head):
         return ()
-    return (f"file:{program}#{target}",) if module else _file(target)
+    if module:
+        return (f"file:{program}#{target}",)
+    runs = _RUNNER_SCRIPT.fullmatch(os.path.realpath(target))
+    return _told(_file(target), command.arguments) if runs else _file(target)
 
 
 def inject(
@@ -140,14 +155,28 @@ def _harmless(interpreter: str, options: list[str]) -> bool:
     return all(_PYTHON.fullmatch(word + next(words, "") if word in ("-W", "-X") else word) for word in words)
 
 
+def _is_file(word: str) -> bool:
+    return os.path.isabs(word) and os.path.isfile(word)
+
+
 def _other(program: str, words: Sequence[str]) -> tuple[str, ...]:
     """A program is its file; one that runs what it is told to is what it is told, up to the first file."""
     if not any(_RUNNER.fullmatch(os.path.basename(path)) for path in (program, os.path.realpath(program))):
         return _file(program)
-    at = next((at for at, word in enumerate(words) if os.path.isabs(word) and os.path.isfile(word)), None)
-    if at is None:
+    if words and _is_file(words[0]):
+        return _file(words[0])
+    return _told((f"file:{program}",), words)
+
+
+def _told(names: tuple[str, ...], words: Sequence[str], ends: Callable[[str], bool] = _is_file) -> tuple[str, ...]:
+    """The names with what the program is told to run, which is its arguments up to the first file.
+
+    Nothing where there is none, or where a word before it might be a secret, which has no place in a name.
+    """
+    at = next((at for at, word in enumerate(words) if ends(word)), None)
+    if at is None or not all(map(_PLAIN.fullmatch, words[:at])):
         return ()
-    return (f"file:{program}#{' '.join(words[: at + 1])}",) if at else _file(words[0])
+    return tuple(f"{name}#{' '.join(words[: at + 1])}" for name in names)
 
 
 def _file(path: str) -> tuple[str, ...]:

@@ -27,7 +27,8 @@ SHELL = tuple(dict.fromkeys(("file:/bin/sh", f"file:{os.path.realpath('/bin/sh')
         (Command(("stdio",), image="ghcr.io/a/b:1"), ("image:ghcr.io/a/b", "image:ghcr.io/a/b:1")),
         (Command((), image="host:5000/a@sha256:00"), ("image:host:5000/a", "image:host:5000/a@sha256:00")),
         (Command((), image="a"), ("image:a",)),
-        (Command(("x.js",), image="node:22"), ("image:node#x.js", "image:node:22#x.js")),
+        (Command(("/x.js", "a"), image="node:22"), ("image:node#/x.js", "image:node:22#/x.js")),
+        (Command(("-e", "code"), image="node:22"), ()),
         (Command((NODE, "/s/x.js"), "node", identities=("npm:x",), package="npm:x"), ("npm:x",)),
         # A node_modules of anybody's can say that it is any package.
         (Command((NODE, "/s/x.js"), "node", identities=("npm:x",)), ("file:/s/x.js",)),
@@ -56,9 +57,27 @@ SHELL = tuple(dict.fromkeys(("file:/bin/sh", f"file:{os.path.realpath('/bin/sh')
         (Command((PYTHON, "-X", "pycache_prefix=/t", "/s/x.py"), "python"), ()),
         (Command((PYTHON, "-W", "error::other.Warn", "/s/x.py"), "python"), ()),
         (Command((PYTHON, "-x"), "python", package="pypi:a b", identities=("pypi:a",), beside=("b",)), ("pypi:a+b",)),
+        (
+            Command(
+                (NODE, "/s/cli.mjs"), "node", package="npm:tsx", identities=("npm:tsx",), arguments=("/bin/sh", "a")
+            ),
+            ("npm:tsx#/bin/sh",),
+        ),
+        (
+            Command(
+                (PYTHON, "-c", "x"), "python", package="pypi:mcp", identities=("pypi:mcp",), arguments=("run", "x")
+            ),
+            (),
+        ),
+        (
+            Command((NODE, "/s/node_modules/npm/cli.js", "start"), "node", arguments=("start",)),
+            (),
+        ),
         # A program that runs whatever it is told.
         (Command(("/usr/bin/perl", "/bin/sh", "a"), arguments=("/bin/sh", "a")), SHELL),
         (Command(("/usr/bin/perl", "-n", "/bin/sh", "a")), ("file:/usr/bin/perl#-n /bin/sh",)),
+        # A name holds no secret.
+        (Command(("/usr/bin/perl", "--token", "hidden", "/bin/sh")), ()),
         (Command(("/usr/bin/perl", "-e", "code"), arguments=("-e", "code")), ()),
         (Command(("/usr/bin/python3.11-perl", "-e", "code")), ("file:/usr/bin/python3.11-perl",)),
         (Command(("/bin/bash", "-xc", "code")), ()),
