@@ -178,7 +178,8 @@ def test_the_profile_names_secrets_too(runner: Runner) -> None:
 def test_an_argument_is_in_the_servers_list_and_on_no_command_line(runner: Runner) -> None:
     code = runner.home / "servers" / "arguments.py"
     code.write_text(
-        "import json, os, sys\nfor line in sys.stdin:\n    id = json.loads(line)['id']\n"
+        "import json, os, sys\nfor line in sys.stdin:\n    id = json.loads(line).get('id')\n"
+        "    if id is None:\n        continue\n"
         "    print(json.dumps({'jsonrpc': '2.0', 'id': id, 'result': {'argv': sys.argv,"
         " 'env': list(os.environ), 'path': sys.path[0],"
         " 'file': __file__, 'cmdline': open('/proc/self/cmdline').read()}}), flush=True)\n"
