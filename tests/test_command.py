@@ -176,6 +176,31 @@ def test_a_shim_is_followed_by_asking_its_manager(home: Path) -> None:
     assert found.argv[0] == str(real) and str(real.parents[1]) in found.trees
 
 
+@pytest.mark.parametrize("shims", ["pyenv/shims", ".pyenv/shims", ".local/share/mise/shims", ".volta/bin"])
+def test_a_manager_that_is_not_the_user_s_own_is_never_run(shims: str, home: Path, tmp_path: Path) -> None:
+    """A cloned repository may bring one along, and ``status`` reads what its files name."""
+    ran = tmp_path / "ran"
+    name = next(name for name in ("pyenv", "mise", "volta") if name in shims)
+    for directory in (tmp_path / shims, (tmp_path / shims).parent / "bin", (tmp_path / shims).parent / "libexec"):
+        executable(directory / name, f"#!/bin/sh\ntouch {ran}\necho /usr/bin/true\n")
+    shim = executable(tmp_path / shims / "server")
+    if shims.endswith("/bin"):
+        assert resolve(str(shim), home=home).argv == (str(shim),)
+    else:
+        with pytest.raises(UsageError, match=f"looks like a shim of {name}, and is not in ~/"):
+            resolve(str(shim), home=home)
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize(
+    ("first", "reason"), [("#!{path}", "one script after the other"), ('#!/bin/"x', "first line cannot be read")]
+)
+def test_a_first_line_that_leads_nowhere(first: str, reason: str, home: Path) -> None:
+    script = executable(home / "bin" / "server", first.format(path=home / "bin" / "server") + "\n")
+    with pytest.raises(UsageError, match=reason):
+        resolve(str(script), home=home)
+
+
 def test_a_virtual_environment_names_the_distribution(home: Path) -> None:
     venv = home / "venv"
     site = venv / "lib" / "python3.11" / "site-packages"

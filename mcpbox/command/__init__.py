@@ -1,6 +1,7 @@
 """Reading the command that a host would have started: the program, its code, what profiles call it, its arguments.
 
-``resolve`` only looks at files; nothing of the server is run, and nothing is fetched.
+``resolve`` only looks at files; nothing of the server is run, and nothing is fetched. The one program that it runs is
+the user's own version manager.
 """
 
 from __future__ import annotations

@@ -23,9 +23,18 @@ SYSTEM = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/")
 #: Interpreter options that take a value of their own, so that the value is not taken for the script.
 NODE_VALUED = {"-r", "--require", "--import", "--loader", "--experimental-loader", "-C", "--conditions", "--env-file"}
 PYTHON_VALUED = {"-W", "-X", "--check-hash-based-pycs"}
+#: As many interpreters that are scripts themselves as Linux follows.
+MAX_SCRIPTS = 4
 PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "requirements.txt")
-#: Version managers whose shims are programs of their own; each can be asked which program it means.
-SHIMS = {"pyenv": "pyenv", "nodenv": "nodenv", "asdf": "asdf", "mise": "mise", "volta": "volta"}
+#: Version managers whose shims are programs of their own, and where those lie below the home directory. Each can be
+#: asked which program it means; one that lies elsewhere may be anybody's, and asking it would run it.
+SHIMS = {
+    "pyenv": ".pyenv/shims",
+    "nodenv": ".nodenv/shims",
+    "asdf": ".asdf/shims",
+    "mise": ".local/share/mise/shims",
+    "volta": ".volta/bin",
+}
 
 _PYTHON = re.compile(r"python(\d+(\.\d+)?)?|pypy3?")
 _NODE = re.compile(r"node(js)?")
@@ -39,13 +48,15 @@ class Place(Struct, frozen=True):
     home: str
 
 
-def resolve(words: list[str], environment: dict[str, str], place: Place) -> Command:
-    """The command that ``words`` names. Raises UsageError."""
+def resolve(words: list[str], environment: dict[str, str], place: Place, *, scripts: int = 0) -> Command:
+    """The command that ``words`` names, behind ``scripts`` scripts that name it. Raises UsageError."""
     program = _find(words[0], place)
     arguments = words[1:]
     if shebang := _shebang(program):
+        if scripts == MAX_SCRIPTS:
+            raise UsageError(f"{program}: its first line leads to one script after the other")
         # A console script or a script of the user's: the interpreter is the program, the script its first argument.
-        return resolve([*shebang, program, *arguments], environment, place)
+        return resolve([*shebang, program, *arguments], environment, place, scripts=scripts + 1)
     name = os.path.basename(program)
     if _NODE.fullmatch(name) or _NODE.fullmatch(os.path.basename(words[0])):
         return _node(program, arguments, environment, place)
@@ -236,15 +247,18 @@ def _find(name: str, place: Place) -> str:
 
 
 def _unshim(path: str, place: Place) -> str:
-    directory = os.path.dirname(path)
-    manager = next((name for name in SHIMS if f"/.{name}/" in f"{directory}/" or f"/{name}/shims" in directory), "")
-    if not manager or os.path.basename(directory) not in ("shims", "bin"):
-        return path
-    if os.path.basename(directory) == "bin" and manager != "volta":
+    directory = os.path.realpath(os.path.dirname(path))
+    shims = {os.path.realpath(f"{place.home}/{below}"): name for name, below in SHIMS.items()}
+    if not (manager := shims.get(directory)):
+        if looks := re.search(rf"/\.?({'|'.join(SHIMS)})/shims$", os.path.abspath(directory)):
+            raise UsageError(
+                f"{path} looks like a shim of {looks[1]}, and is not in ~/{SHIMS[looks[1]]}",
+                "give the program's real path",
+            )
         return path
     root = os.path.dirname(directory)
-    places = [f"{root}/bin", f"{root}/libexec", directory, *place.path.split(":")]
-    program = next((f"{d}/{SHIMS[manager]}" for d in places if os.access(f"{d}/{SHIMS[manager]}", os.X_OK)), "")
+    places = [f"{root}/bin", f"{root}/libexec", *place.path.split(":")]
+    program = next((f"{d}/{manager}" for d in places if d and os.access(f"{d}/{manager}", os.X_OK)), "")
     if not program:
         raise UsageError(f"{path} is a shim of {manager}, which is not found", "give the program's real path")
     try:
@@ -278,7 +292,10 @@ def _shebang(program: str) -> list[str]:
         raise UsageError(f"{program}: cannot be read: {error.strerror}") from None
     if not line.startswith(b"#!"):
         return []
-    words = shlex.split(line[2:].decode(errors="replace").strip())
+    try:
+        words = shlex.split(line[2:].decode(errors="replace").strip())
+    except ValueError:
+        words = []
     if words and os.path.basename(words[0]) == "env":
         words = words[1:]
         if words[:1] == ["-S"]:

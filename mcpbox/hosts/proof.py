@@ -94,7 +94,7 @@ def _environment(entry: Entry, shape: Shape) -> dict[str, str]:
 def directory(entry: Entry, shape: Shape) -> str:
     """Where the host would start it."""
     wanted = entry.raw.get(shape.cwd)
-    if isinstance(wanted, str) and not _reference(wanted, shape) and os.path.isdir(wanted):
+    if isinstance(wanted, str) and os.path.isabs(wanted) and not _reference(wanted, shape) and os.path.isdir(wanted):
         return wanted
     return str(paths.home())
 

@@ -82,6 +82,7 @@ def test_it_starts_where_and_in_the_path_that_its_entry_names(home: Path) -> Non
     seen = json.loads((home / "seen.json").read_text())
     assert (seen["cwd"], seen["environ"]["PATH"]) == (str(home / "work"), "/usr/bin")
     assert proof.directory(entry(VSCODE, command="x", cwd="${workspaceFolder}"), VSCODE) == str(home)
+    assert proof.directory(entry(command="x", cwd="."), PLAIN) == str(home)
 
 
 @pytest.mark.parametrize(
