@@ -23,18 +23,37 @@ SYSTEM = ("/etc", "/proc", "/sys", "/dev", "/run", "/var/run", "/boot", "/root",
 SHARED = ("/tmp", "/var", "/var/tmp")
 #: Below the home directory: credentials, sessions, and files whose change is code that runs later.
 PRIVATE = (
-    ".ssh .gnupg .password-store .aws .azure .config/gcloud .kube .docker .netrc .npmrc .pypirc .git- "
-    "credentials .config/gh .config/hub .local/share/keyrings .local/share/kwalletd Library/Keychains "
-    ".mozilla .config/google-chrome .config/chromium .config/BraveSoftware .config/microsoft-edge "
+    ".ssh .gnupg .password-store .aws .azure .config/gcloud .kube .docker .netrc .npmrc .pypirc .git-credentials "
+    ".config/git/credentials .config/gh .config/hub .config/glab-cli .local/share/keyrings .local/share/kwalletd "
+    "Library/Keychains .mozilla .config/google-chrome .config/chromium .config/BraveSoftware .config/microsoft-edge "
     ".thunderbird Library/Cookies Library/Mail .bash_history .zsh_history .python_history "
-    ".node_repl_history .psql_history .mysql_history .claude .claude.json .cursor .codeium .codex .gemini "
-    ".continue .config/Claude .config/Code/User .vscode .config/autostart .config/systemd "
+    ".node_repl_history .psql_history .mysql_history .pgpass .my.cnf .config/autostart .config/systemd "
     ".config/environment.d .local/share/systemd Library/LaunchAgents .bashrc .bash_profile .bash_login "
     ".profile .zshrc .zprofile .zshenv .zlogin .config/fish .xsession .xinitrc .pam_environment "
-    ".terraform.d .vault-token .config/op .config/rclone "
+    ".terraform.d .vault-token .config/op .config/rclone .cargo/credentials.toml .m2/settings.xml "
+    # Container engines keep the sockets there by which one becomes the machine's root.
+    ".colima .lima .orbstack .rd .local/share/containers "
+    # Of MCP hosts, whose files say what is started, and outside any sandbox.
+    ".claude .claude.json .mcp.json .cursor .codeium .codex .gemini .continue .config/Claude .vscode "
+    ".vscode-server/data .vscode-server-insiders/data .cursor-server/data .windsurf-server/data .config/amp "
+    ".boltai/mcp.json .cline/data .copilot .config/github-copilot .config/crush .config/enconvo .factory/mcp.json "
+    ".config/goose .config/Block .hermes/config.yaml .junie/mcp .config/kilo .kilocode/cli .kimi/mcp.json "
+    ".kiro/settings .kiro/agents .lmstudio/mcp.json .cache/lm-studio/mcp.json .mcporter .vibe/config.toml "
+    ".openclaw/openclaw.json .agents/mcp.json .config/opencode .opencode/opencode.json .opencode/opencode.jsonc "
+    ".config/Qoder .qoder/mcp.json .qwen/settings.json .sema4ai/sema4ai-studio .tome/mcp_config.json .warp "
+    ".config/Witsy .config/zed .config/Zed"
 ).split() + [
-    f"Library/Application Support/{name}"
-    for name in ("Google/Chrome", "BraveSoftware", "Firefox", "Microsoft Edge", "Chromium", "Claude", "Code/User")
+    *(
+        f"Library/Application Support/{name}"
+        for name in ("Google/Chrome", "BraveSoftware", "Firefox", "Microsoft Edge", "Chromium", "Claude")
+        + ("amp", "Block", "Qoder", "Witsy", "Zed")
+    ),
+    *(
+        f"{base}/{name}/User"
+        for base in (".config", "Library/Application Support")
+        for name in ("Code", "Code - Insiders", "VSCodium", "Cursor", "Windsurf", "Kiro", "Trae", "Antigravity")
+    ),
+    "Amazon Bedrock Client",
 ]
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^?#]*).*")
@@ -120,9 +139,10 @@ def _make(path: str, use: str) -> None:
     else:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     if os.geteuid() == 0:
-        # The server never runs as root, and what lies around it tells whose files these are.
+        # The server never runs as root, and what lies around it tells whose files these are. That owner may have put
+        # a link in its place meanwhile.
         owner = os.stat(os.path.dirname(path))
-        os.chown(path, owner.st_uid, owner.st_gid)
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def _expanded(path: str, home: Path) -> str:
@@ -130,7 +150,10 @@ def _expanded(path: str, home: Path) -> str:
 
 
 def exposure(path: str, home: Path, *, unsafe: bool = False) -> str:
-    """Why ``path`` must not be shown to a server; "" if it may. ``unsafe`` leaves only what no profile can allow."""
+    """Why ``path`` must not be shown to a server; "" if it may. ``unsafe`` leaves only what no profile can allow.
+
+    Letters count alike in both cases, as in the file systems of macOS and Windows.
+    """
     if path == "/" and not unsafe:
         return "it is the whole file system"
     if path in SHARED and not unsafe:
@@ -142,7 +165,7 @@ def exposure(path: str, home: Path, *, unsafe: bool = False) -> str:
         return ""
     homes = {str(home), os.path.realpath(home)}
     for directory in homes:
-        if _within(directory, path):
+        if _within(directory.casefold(), path.casefold()):
             return "it holds the whole home directory"
         for name in PRIVATE:
             if _overlap(path, f"{directory}/{name}"):
@@ -162,4 +185,5 @@ def _within(path: str, directory: str) -> bool:
 
 
 def _overlap(one: str, other: str) -> bool:
+    one, other = one.casefold(), other.casefold()
     return _within(one, other) or _within(other, one)

@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 
 from mcpbox import filesystem, paths
 from mcpbox.errors import ProfileError
+from mcpbox.hosts import HOSTS
+from mcpbox.hosts.discover import BASES
+from mcpbox.hosts.model import System
 from mcpbox.sandbox.base import Mount
 from mcpbox.tables import Filesystem, Listed, Use
 
@@ -31,6 +34,11 @@ def mounts(table: Filesystem, home: Path, *arguments: str, **environment: str) -
         ("/home/somebody/.local/share/keyrings", "keyrings"),
         ("/home/somebody/.mozilla/firefox", "~/.mozilla"),
         ("/home/somebody/.bashrc", "~/.bashrc"),
+        ("/home/somebody/.git-credentials", "~/.git-credentials"),
+        ("/home/somebody/.SSH/id_ed25519", "~/.ssh"),
+        ("/HOME/somebody", "whole home"),
+        ("/home/somebody/.colima/default/docker.sock", "~/.colima"),
+        ("/home/somebody/.lmstudio", "~/.lmstudio/mcp.json"),
         ("/home/somebody/.claude.json", "~/.claude.json"),
         ("/etc", "/etc"),
         ("/etc/ssl", "/etc"),
@@ -49,9 +57,29 @@ def test_paths_that_are_never_shown(path: str, reason: str) -> None:
         assert not filesystem.exposure(path, HOME, unsafe=True)
 
 
-@pytest.mark.parametrize("path", ["/home/somebody/projects", "/home/somebody/.sshfoo", "/srv/data", "/home/somebody2"])
+@pytest.mark.parametrize(
+    "path",
+    ["/home/somebody/projects", "/home/somebody/.sshfoo", "/srv/data", "/home/somebody2", "/home/somebody/credentials"]
+    + ["/home/somebody/.local/bin/server", "/home/somebody/.lmstudio/extensions"],
+)
 def test_paths_that_may_be(path: str) -> None:
     assert filesystem.exposure(path, HOME) == ""
+
+
+@pytest.mark.parametrize("system", ["linux", "macos"])
+def test_no_server_sees_the_file_of_a_host(system: System) -> None:
+    """Who can write it starts what he likes, in no sandbox."""
+    for host in HOSTS:
+        for place in host.places:
+            if place.scope != "user" or system not in place.systems:
+                continue
+            base, _, rest = place.path.partition("/")
+            known = BASES.get(base.strip("{}"), ("~",))
+            starts = known if isinstance(known, tuple) else known[system]
+            for start in (start for start in starts if start.startswith("~")):
+                path = f"{start}/{rest}".replace("/*/User", "/Code/User").replace("/.*-", "/.vscode-")
+                path = path.replace("*", "").rstrip("/")
+                assert filesystem.exposure(path.replace("~", str(HOME), 1), HOME), path
 
 
 def test_nothing_makes_mcpboxs_own_files_visible() -> None:
