@@ -95,6 +95,7 @@ HOSTS: tuple[Host, ...] = (
             Place(ALL, "{ROOT}/*.code-workspace", VSCODE_WORKSPACE, "project"),
         ),
         note=TRUST,
+        sandboxes=True,
     ),
     Host(
         "vscode-insiders",
@@ -105,6 +106,7 @@ HOSTS: tuple[Host, ...] = (
             Place(ALL, "{APP}/Code - Insiders/User/settings.json", VSCODE_SETTINGS),
         ),
         note=TRUST,
+        sandboxes=True,
     ),
     Host(
         "vscodium",
@@ -114,12 +116,14 @@ HOSTS: tuple[Host, ...] = (
             Place(ALL, "{APP}/VSCodium/User/profiles/*/mcp.json", VSCODE),
         ),
         note=TRUST,
+        sandboxes=True,
     ),
     Host(
         "vscode-server",
         "VS Code Server",
         (Place(UNIX, "~/.vscode-server*/data/User/mcp.json", VSCODE),),
         note=TRUST,
+        sandboxes=True,
     ),
     Host(
         "copilot-cli",

@@ -60,6 +60,8 @@ class Host(Struct, frozen=True):
     processes: tuple[str, ...] = ()
     #: It writes its whole file anew while it runs, from what it holds in memory.
     overwrites: bool = False
+    #: It runs a server in a sandbox of its own where the entry says ``sandboxEnabled``.
+    sandboxes: bool = False
     #: What the user has to know or do after a change.
     note: str = ""
     #: It has no file that may be written; the user pastes a snippet.

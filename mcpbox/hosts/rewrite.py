@@ -28,11 +28,21 @@ ELSEWHERE = {
     "streamable_http",
     "streamableHttp",
 }
-INSIDE = {"builtin", "platform", "frontend", "inline_python"}
+INSIDE = {"builtin", "platform", "frontend"}
+#: Variables that mcpbox itself would obey, with the user's own rights: what code Python loads, and where mcpbox finds
+#: its files and its engine.
+OBEYED = re.compile(
+    r"(LD|DYLD)_.*|PYTHON(PATH|HOME|USERBASE|PLATLIBDIR|PYCACHEPREFIX|EXECUTABLE)|HOME|XDG_(CONFIG|DATA|STATE)_HOME|"
+    r"DOCKER_(HOST|CONTEXT|CONFIG)|CONTAINER_HOST|GCONV_PATH"
+)
+#: The options of ``wrap``: those with a value, and those without.
+VALUED = {"--profile", "--backend", "--name", "--host", "--env"}
+FLAGS = {"--learn-network"}
 #: A reference to a secret in the keyring, as ``migrate-secrets`` leaves it behind.
 SECRET = "mcpbox-secret:"
 
 #: NUL, and the halves of surrogate pairs that JSON lets stand alone.
+_PYTHON = re.compile(r"(python|pypy)[0-9.]*$")
 _UNSAYABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -62,18 +72,21 @@ def _reason(entry: Entry, host: Host, shape: Shape) -> str:
     raw, kind = entry.raw, entry.raw.get("type") or entry.raw.get("transport")
     if is_wrapped(entry):
         return "is behind mcpbox already"
-    if kind in INSIDE:
-        return f"is a part of {host.name}, which starts no program for it"
-    if kind in ELSEWHERE or (not entry.command and any(raw.get(key) for key in REMOTE)):
-        return "is remote: it does not run on this machine"
     if not entry.command:
-        return "has no command of its own"
-    if any(raw.get(key) for key in REMOTE):
-        return "has a command and a URL: which of them the host uses is not known"
-    if raw.get("experimental_environment") not in (None, "local"):
+        # What else it says of itself counts only here: a host may start a command whatever stands beside it.
+        if kind in INSIDE:
+            return f"is a part of {host.name}, which starts no program for it"
+        remote = kind in ELSEWHERE or any(raw.get(key) for key in REMOTE)
+        return "is remote: it does not run on this machine" if remote else "has no command of its own"
+    if host.id == "codex" and raw.get("experimental_environment") not in (None, "local"):
         return "is remote: it does not run on this machine"
-    if raw.get("sandboxEnabled"):
+    if host.sandboxes and raw.get("sandboxEnabled"):
         return f"runs in {host.name}'s own sandbox (sandboxEnabled)"
+    if names := obeyed(entry):
+        return (
+            f"sets {' and '.join(names)}, which mcpbox itself would obey; to set it for the server alone, write it "
+            f"into the command: env {names[0]}=VALUE COMMAND"
+        )
     if raw.get("envFile"):
         return "takes variables from an envFile, whose names are not known here: move them to its env"
     if any(_UNSAYABLE.search(str(word)) for word in (*entry.path, entry.command, *entry.args)):
@@ -85,7 +98,8 @@ def _reason(entry: Entry, host: Host, shape: Shape) -> str:
 
 def _reason_of_command(entry: Entry) -> str:
     name, words = _name(entry.command), entry.args
-    if name == "mcpbox" or (name in ("uvx", "pipx") and "mcpbox" in words) or words[:2] == ("-m", "mcpbox"):
+    runs = {"uvx": ("mcpbox",), "pipx": ("run", "mcpbox")}.get(name, ("-m", "mcpbox") if _PYTHON.match(name) else None)
+    if name == "mcpbox" or (runs and words[: len(runs)] == runs):
         return "is mcpbox itself"
     if name in ("docker", "podman"):
         if words[:1] != ("run",):
@@ -99,22 +113,50 @@ def _reason_of_command(entry: Entry) -> str:
 
 def is_wrapped(entry: Entry) -> bool:
     """Whether the entry starts ``mcpbox wrap``, whoever wrote it."""
-    return _name(entry.command) == "mcpbox" and entry.args[:1] == ("wrap",)
+    return is_mcpbox(entry) and entry.args[:1] == ("wrap",)
+
+
+def is_mcpbox(entry: Entry) -> bool:
+    """Whether the entry starts a program of that name."""
+    return _name(entry.command) == "mcpbox"
+
+
+def obeyed(entry: Entry) -> list[str]:
+    """The variables that the entry sets and mcpbox itself would obey."""
+    return [name for name in entry.env if OBEYED.fullmatch(name)]
 
 
 def options(entry: Entry) -> dict[str, str]:
-    """The options of a wrapped entry's ``wrap``, the last one of each name; none for another entry."""
-    if not is_wrapped(entry) or "--" not in entry.args:
-        return {}
-    given = entry.args[1 : entry.args.index("--")]
-    return dict(zip(given[::2], given[1::2], strict=False))
+    """The options of a wrapped entry's ``wrap``, the last one of each name, flags with ""; none for another entry."""
+    return dict(_wrapped(entry)[0])
+
+
+def passed(entry: Entry) -> list[str]:
+    """The variables that a wrapped entry's ``wrap`` passes on."""
+    return [value for option, value in _wrapped(entry)[0] if option == "--env"]
 
 
 def unwrapped(entry: Entry) -> tuple[str, ...]:
     """The words of the server's own command; () where a wrapped entry has none."""
-    if not is_wrapped(entry):
-        return (entry.command, *entry.args)
-    return entry.args[entry.args.index("--") + 1 :] if "--" in entry.args else ()
+    return _wrapped(entry)[1] if is_wrapped(entry) else (entry.command, *entry.args)
+
+
+def _wrapped(entry: Entry) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
+    """Options and command, as ``wrap`` reads them: the command begins behind ``--``, or with what is no option."""
+    found: list[tuple[str, str]] = []
+    words = list(entry.args[1:]) if is_wrapped(entry) else []
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            break
+        option, joined, value = word.partition("=")
+        if word in FLAGS:
+            found.append((word, ""))
+        elif option in VALUED and (joined or words):
+            found.append((option, value if joined else words.pop(0)))
+        else:
+            return found, (word, *words)
+    return found, tuple(words)
 
 
 def label(name: str) -> str:

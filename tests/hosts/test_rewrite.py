@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from random import Random
 from typing import Any
@@ -12,8 +13,9 @@ from hosts.written import JsonWriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mcpbox import options as cli
 from mcpbox.errors import UsageError
-from mcpbox.hosts import rewrite, survey
+from mcpbox.hosts import by_id, rewrite, survey
 from mcpbox.hosts.document import Document, DocumentError, apply, parse
 from mcpbox.hosts.entries import entries
 from mcpbox.hosts.model import Entry, Host, Key, Shape
@@ -48,13 +50,13 @@ def wrapped(text: str, shape: Shape) -> list[tuple[Key, ...]]:
         ('"url": "https://example.com/mcp"', "is remote"),
         ('"type": "sse", "url": "https://example.com/mcp"', "is remote"),
         ('"serverUrl": "https://example.com/mcp"', "is remote"),
-        ('"type": "http", "command": "x"', "is remote"),
-        ('"command": "x", "experimental_environment": "remote"', "is remote"),
-        ('"command": "x", "url": "https://example.com"', "has a command and a URL"),
+        ('"type": "streamable-http"', "is remote"),
         ('"type": "builtin", "name": "developer"', "is a part of Some Host"),
         ('"settings": {}', "has no command"),
         ('"command": ""', "has no command"),
-        ('"command": "x", "sandboxEnabled": true', "runs in Some Host's own sandbox"),
+        ('"command": "x", "env": {"PYTHONPATH": "/x", "A": "b"}', "sets PYTHONPATH, which mcpbox itself would obey"),
+        ('"command": "x", "env": {"LD_PRELOAD": "/x", "HOME": "/"}', "sets LD_PRELOAD and HOME, which mcpbox itself"),
+        ('"command": "x", "env": {"XDG_CONFIG_HOME": "/x"}', "command: env XDG_CONFIG_HOME=VALUE COMMAND"),
         ('"command": "x", "envFile": ".env"', "envFile"),
         ('"command": "x", "args": "-y"', "something else than a list"),
         ('"command": "/usr/bin/mcpbox", "args": ["wrap", "--", "x"]', "is behind mcpbox already"),
@@ -74,6 +76,16 @@ def wrapped(text: str, shape: Shape) -> list[tuple[Key, ...]]:
         ('"command": "x", "disabled": true', ""),
         ('"command": "x", "args": null', ""),
         ('"command": "/srv/mcpbox/server"', ""),
+        # A host may start the command, whatever stands beside it.
+        ('"command": "x", "type": "http"', ""),
+        ('"command": "x", "type": "builtin"', ""),
+        ('"command": "x", "url": "https://example.com"', ""),
+        ('"command": "x", "experimental_environment": "remote"', ""),
+        ('"command": "x", "sandboxEnabled": true', ""),
+        ('"command": "x", "env": {"PYTHONUNBUFFERED": "1", "PATH": "/bin", "PYTHONPATH": null}', ""),
+        ('"command": "uvx", "args": ["some-server", "mcpbox"]', ""),
+        ('"command": "uvx", "args": ["--from", "some-server", "mcpbox"]', ""),
+        ('"command": "x", "args": ["-m", "mcpbox"]', ""),
     ],
 )
 def test_what_must_not_be_wrapped_is_left_alone_with_the_reason(entry: str, reason: str) -> None:
@@ -81,6 +93,43 @@ def test_what_must_not_be_wrapped_is_left_alone_with_the_reason(entry: str, reas
     plan = rewrite.plan(found, HOST, PLAIN)
     assert (plan.action, bool(plan.reason)) == (("leave", True) if reason else ("wrap", False))
     assert reason in plan.reason
+
+
+@pytest.mark.parametrize(
+    ("host", "shape", "entry", "reason"),
+    [
+        ("vscode", VSCODE, '{"servers": {"a": {"command": "x", "sandboxEnabled": true}}}', "VS Code's own sandbox"),
+        ("codex", CODEX, '[mcp_servers.a]\ncommand = "x"\nexperimental_environment = "remote"\n', "is remote"),
+    ],
+)
+def test_what_one_host_alone_knows_counts_for_that_host(host: str, shape: Shape, entry: str, reason: str) -> None:
+    (found,) = read(entry, shape)
+    assert reason in rewrite.plan(found, by_id(host), shape).reason
+    assert rewrite.plan(found, HOST, shape).action == "wrap"
+
+
+@pytest.mark.parametrize(
+    ("args", "options", "command"),
+    [
+        (["--profile", "p", "--", "x"], {"--profile": "p"}, ("x",)),
+        (["--profile=p", "--learn-network", "--", "x"], {"--profile": "p", "--learn-network": ""}, ("x",)),
+        (["--learn-network", "--profile", "p", "--", "x"], {"--profile": "p", "--learn-network": ""}, ("x",)),
+        (["--profile", "a", "--profile", "b", "x", "--", "y"], {"--profile": "b"}, ("x", "--", "y")),
+        (["--name", "--", "--profile", "p", "x"], {"--name": "--", "--profile": "p"}, ("x",)),
+        (["--", "--profile", "p"], {}, ("--profile", "p")),
+        (["--unknown", "--", "x"], {}, ("--unknown", "--", "x")),
+        (["--profile"], {}, ("--profile",)),
+        ([], {}, ()),
+    ],
+)
+def test_a_wrapped_entry_says_what_wrap_would_do(
+    args: list[str], options: dict[str, str], command: tuple[str, ...]
+) -> None:
+    (found,) = read(json.dumps({"mcpServers": {"a": {"command": "mcpbox", "args": ["wrap", *args]}}}))
+    assert (rewrite.options(found), rewrite.unwrapped(found)) == (options, command)
+    if set(options) >= {"--profile"}:
+        context = cli.wrap.make_context("wrap", list(args), resilient_parsing=True)
+        assert context.params["profile"] == options["--profile"] and context.params["command"] == command
 
 
 @pytest.mark.parametrize(
