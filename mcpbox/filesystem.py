@@ -22,31 +22,34 @@ SYSTEM = ("/etc", "/proc", "/sys", "/dev", "/run", "/var/run", "/boot", "/root",
 #: An agent's socket in one of these would let a server use the user's keys.
 SHARED = ("/tmp", "/var", "/var/tmp")
 #: Below the home directory: credentials, sessions, and files whose change is code that runs later.
-PRIVATE = (
-    ".ssh .gnupg .password-store .aws .azure .config/gcloud .kube .docker .netrc .npmrc .pypirc .git-credentials "
-    ".config/git/credentials .config/gh .config/hub .config/glab-cli .local/share/keyrings .local/share/kwalletd "
-    "Library/Keychains .mozilla .config/google-chrome .config/chromium .config/BraveSoftware .config/microsoft-edge "
-    ".thunderbird Library/Cookies Library/Mail .bash_history .zsh_history .python_history "
-    ".node_repl_history .psql_history .mysql_history .pgpass .my.cnf .config/autostart .config/systemd "
-    ".config/environment.d .local/share/systemd Library/LaunchAgents .bashrc .bash_profile .bash_login "
-    ".profile .zshrc .zprofile .zshenv .zlogin .config/fish .xsession .xinitrc .pam_environment "
-    ".terraform.d .vault-token .config/op .config/rclone .cargo/credentials.toml .m2/settings.xml "
-    # Container engines keep the sockets there by which one becomes the machine's root.
-    ".colima .lima .orbstack .rd .local/share/containers "
-    # Of MCP hosts, whose files say what is started, and outside any sandbox.
-    ".claude .claude.json .mcp.json .cursor .codeium .codex .gemini .continue .config/Claude .vscode "
-    ".vscode-server/data .vscode-server-insiders/data .cursor-server/data .windsurf-server/data .config/amp "
-    ".boltai/mcp.json .cline/data .copilot .config/github-copilot .config/crush .config/enconvo .factory/mcp.json "
-    ".config/goose .config/Block .hermes/config.yaml .junie/mcp .config/kilo .kilocode/cli .kimi/mcp.json "
-    ".kiro/settings .kiro/agents .lmstudio/mcp.json .cache/lm-studio/mcp.json .mcporter .vibe/config.toml "
-    ".openclaw/openclaw.json .agents/mcp.json .config/opencode .opencode/opencode.json .opencode/opencode.jsonc "
-    ".config/Qoder .qoder/mcp.json .qwen/settings.json .sema4ai/sema4ai-studio .tome/mcp_config.json .warp "
-    ".config/Witsy .config/zed .config/Zed"
-).split() + [
+PRIVATE = [
+    *(
+        ".ssh .gnupg .password-store .aws .azure .config/gcloud .kube .docker .netrc .npmrc .pypirc .git-credentials "
+        ".config/git/credentials .config/gh .config/hub .config/glab-cli .local/share/keyrings .local/share/kwalletd "
+        "Library/Keychains .mozilla .config/google-chrome .config/chromium .config/BraveSoftware "
+        ".config/microsoft-edge .thunderbird Library/Cookies Library/Mail .bash_history .zsh_history .python_history "
+        ".node_repl_history .psql_history .mysql_history .pgpass .my.cnf .config/autostart .config/systemd "
+        ".config/environment.d .local/share/systemd Library/LaunchAgents .bashrc .bash_profile .bash_login "
+        ".profile .zshrc .zprofile .zshenv .zlogin .config/fish .xsession .xinitrc .pam_environment "
+        ".terraform.d .vault-token .config/op .config/rclone .cargo/credentials.toml .m2/settings.xml "
+        # Container engines keep the sockets there by which one becomes the machine's root.
+        ".colima .lima .orbstack .rd .local/share/containers "
+        # Of MCP hosts, whose files say what is started, and outside any sandbox.
+        ".claude .claude.json .mcp.json .cursor .codeium .codex .gemini .continue .config/Claude .vscode "
+        ".vscode-server/data .vscode-server-insiders/data .cursor-server/data .windsurf-server/data .config/amp "
+        ".boltai/mcp.json .cline/data .copilot .config/github-copilot .config/crush .config/enconvo .factory/mcp.json "
+        ".config/goose .config/Block .hermes/config.yaml .junie/mcp .config/kilo .kilocode/cli .kimi/mcp.json "
+        ".kiro/settings .kiro/agents .lmstudio/mcp.json .cache/lm-studio/mcp.json .mcporter .vibe/config.toml "
+        ".openclaw/openclaw.json .agents/mcp.json .config/opencode .opencode/opencode.json .opencode/opencode.jsonc "
+        ".config/Qoder .qoder/mcp.json .qwen/settings.json .sema4ai/sema4ai-studio .tome/mcp_config.json .warp "
+        ".config/Witsy .config/zed .config/Zed"
+    ).split(),
     *(
         f"Library/Application Support/{name}"
-        for name in ("Google/Chrome", "BraveSoftware", "Firefox", "Microsoft Edge", "Chromium", "Claude")
-        + ("amp", "Block", "Qoder", "Witsy", "Zed")
+        for name in (
+            *("Google/Chrome", "BraveSoftware", "Firefox", "Microsoft Edge", "Chromium"),
+            *("Claude", "amp", "Block", "Qoder", "Witsy", "Zed"),
+        )
     ),
     *(
         f"{base}/{name}/User"

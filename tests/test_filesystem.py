@@ -59,8 +59,8 @@ def test_paths_that_are_never_shown(path: str, reason: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/home/somebody/projects", "/home/somebody/.sshfoo", "/srv/data", "/home/somebody2", "/home/somebody/credentials"]
-    + ["/home/somebody/.local/bin/server", "/home/somebody/.lmstudio/extensions"],
+    "/home/somebody/projects /home/somebody/.sshfoo /srv/data /home/somebody2 /home/somebody/credentials "
+    "/home/somebody/.local/bin/server /home/somebody/.lmstudio/extensions".split(),
 )
 def test_paths_that_may_be(path: str) -> None:
     assert filesystem.exposure(path, HOME) == ""
