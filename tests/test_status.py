@@ -106,6 +106,50 @@ def test_an_mcpbox_that_has_gone_is_drift(file: Path, capfd: pytest.CaptureFixtu
     assert rows(capfd)["local"]["drift"] == ["there is no mcpbox at /gone/mcpbox any more"]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "drift"),
+    [
+        ('"wrap"', '"wrap", "--learn-network"', "it may reach every public host (--learn-network)"),
+        ('"--",', '"--env", "SSH_AUTH_SOCK", "--",', "it is passed SSH_AUTH_SOCK of the host's own variables"),
+        ('"args"', '"env": {"PYTHONPATH": "/x"}, "args"', "it sets PYTHONPATH, which mcpbox itself obeys"),
+        ('"wrap"', '"wrap", "--profile={0}"', "its profile is {0}, and was none when it was approved"),
+        ('"wrap"', '"wrap", "--learn-network", "--profile", "{0}"', "its profile is {0}, and was none when it was"),
+    ],
+)
+def test_what_takes_the_walls_away_is_off(
+    file: Path, old: str, new: str, drift: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    protect()
+    everything = file.parent / "everything.toml"
+    everything.write_text('version = 1\nname = "filesystem"\n[filesystem]\nread = [{path = "/", unsafe = true}]\n')
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new.replace("{0}", str(everything)), 1))
+    row = rows(capfd)["local"]
+    assert any(found.startswith(drift.replace("{0}", str(everything))) for found in row["drift"]) and row["off"]
+    # Not even an approval makes it right, unless it is the profile that was approved.
+    assert run(["protect", "--yes", "--no-check"]) == (0 if new.startswith('"wrap", "--profile') else 1)
+
+
+@pytest.mark.parametrize("words", [["wrap", "--", "/bin/true"], ["serve"]])
+def test_another_program_of_the_same_name_is_off(
+    file: Path, words: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = file.parent / "bin" / "mcpbox"
+    other.parent.mkdir()
+    other.write_text('#!/bin/sh\nexec "$@"\n')
+    other.chmod(0o755)
+    for command, environment in ((str(other), {}), ("mcpbox", {"PATH": str(other.parent)})):
+        entry = {"command": command, "args": words, "env": environment}
+        file.write_text(json.dumps({"mcpServers": {"local": entry}}))
+        row = rows(capfd)["local"]
+        assert (row["drift"], row["off"]) == ([f"{other} is not this mcpbox, and may do anything"], True)
+    # By hand, and this one.
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
+    file.write_text('{"mcpServers": {"local": {"command": "mcpbox", "args": ["wrap", "--", "/bin/true"]}}}')
+    assert rows(capfd)["local"]["drift"] == []
+
+
 def test_a_lost_register_is_drift(file: Path, capfd: pytest.CaptureFixture[str]) -> None:
     protect()
     register.remove(str(file.resolve()), [("mcpServers", "local")])

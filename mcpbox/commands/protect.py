@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import click
 from msgspec import Struct
@@ -154,8 +152,7 @@ def _rows(file: Surveyed, program: str, known: Mapping[tuple[str, tuple[Key, ...
             before = known.get((file.real, entry.path))
             changes = tuple(survey.drift(plan, before, facts))
             record = replace(record, original=before and before.original)
-            gone = not os.access(entry.command, os.X_OK)
-            rows.append(Row(entry, record, plan.reason, failed=gone, drift=changes))
+            rows.append(Row(entry, record, plan.reason, failed=bool(survey.unsound(entry)), drift=changes))
             continue
         unproved = proof.unprovable(entry, found.place.shape)
         reason = "" if unproved else facts.fault
@@ -325,11 +322,7 @@ def _agreed(question: str, yes: bool) -> bool:
 
 def _program() -> str:
     """The absolute path of this mcpbox, for hosts to start. Raises McpboxError if it is not there to stay."""
-    given = sys.argv[0]
-    candidates = [str(Path(sys.executable).parent / "mcpbox"), shutil.which("mcpbox") or ""]
-    if os.path.basename(given) == "mcpbox":
-        candidates.insert(0, os.path.abspath(given))
-    program = next((path for path in candidates if os.path.isfile(path) and os.access(path, os.X_OK)), "")
+    program = next(iter(survey.programs()), "")
     if not program:
         raise McpboxError(
             "the program mcpbox cannot be found, for hosts to start", "install mcpbox: pipx install mcpbox"

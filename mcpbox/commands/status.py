@@ -78,11 +78,13 @@ def _row(file: Surveyed, plan: Plan, record: Record | None) -> Row:
     wrapped = rewrite.is_wrapped(entry)
     state = "protected" if wrapped else "unprotected" if plan.action == "wrap" else "left"
     reason = "" if wrapped else plan.reason
-    if state == "unprotected" and (closed := survey.policy(file)):
+    closed = survey.policy(file)
+    if state == "unprotected" and closed:
         state, reason = "left", closed
     facts = survey.Facts()
-    if words := rewrite.unwrapped(entry) if wrapped or plan.action == "wrap" else ():
-        where = record.path if record else survey.search_path(entry)
+    if words := rewrite.unwrapped(entry) if state != "left" else ():
+        # Whoever wrote the file of a project does not say where programs are.
+        where = record.path if record else survey.search_path(None if closed else entry)
         chosen = rewrite.options(entry).get("--profile")
         facts = survey.facts(words, where, chosen=chosen, cwd=proof.directory(entry, shape))
     return Row(

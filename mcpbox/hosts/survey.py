@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -35,7 +37,8 @@ class Surveyed(Struct, frozen=True):
 class Facts(Struct, frozen=True):
     """What a command comes to now: what ``status`` compares with what was approved.
 
-    ``profile`` and ``digest`` are "" for the defaults; ``package`` is the lock's key and the pinned version. ``fault``
+    ``profile`` is its name, or its path where the entry names a file that is not among the user's profiles; it and
+    ``digest`` are "" for the defaults; ``package`` is the lock's key and the pinned version. ``fault``
     is why the command cannot be run, "" if nothing speaks against it.
     """
 
@@ -130,17 +133,52 @@ def facts(words: Sequence[str], path: str, *, chosen: str | None = None, cwd: st
     if resolved.path is None:
         return Facts(identities, package=package, fault=fault)
     stated = sha256(resolved.path.read_bytes()).hexdigest()
-    return Facts(identities, resolved.profile.name, stated, package, fault)
+    kept = resolved.path.parent in (paths.user_profiles(), paths.builtin_profiles())
+    return Facts(identities, resolved.profile.name if kept else str(resolved.path), stated, package, fault)
+
+
+def programs() -> list[str]:
+    """Where this mcpbox can be started, the likeliest first."""
+    given = sys.argv[0]
+    candidates = [str(Path(sys.executable).parent / "mcpbox"), shutil.which("mcpbox") or ""]
+    if os.path.basename(given) == "mcpbox":
+        candidates.insert(0, os.path.abspath(given))
+    return [path for path in candidates if os.path.isfile(path) and os.access(path, os.X_OK)]
+
+
+def unsound(entry: Entry) -> list[str]:
+    """Why a server behind mcpbox is less confined than its profile says, in the user's words. No approval mends it."""
+    found = [reason] if (reason := _impostor(entry)) else []
+    if not rewrite.is_wrapped(entry):
+        return found
+    options = rewrite.options(entry)
+    if names := rewrite.obeyed(entry):
+        found.append(f"it sets {' and '.join(names)}, which mcpbox itself obeys")
+    if "--learn-network" in options:
+        found.append("it may reach every public host (--learn-network)")
+    # By hand, it is what the user wants.
+    if "--host" in options and (more := sorted({*rewrite.passed(entry)} - {*entry.variables})):
+        found.append(f"it is passed {' and '.join(more)} of the host's own variables")
+    return found
+
+
+def _impostor(entry: Entry) -> str:
+    if not rewrite.is_mcpbox(entry):
+        return ""
+    found = shutil.which(entry.command, path=search_path(entry))
+    if not found or ("/" in entry.command and not os.path.isabs(entry.command)):
+        return f"there is no mcpbox at {entry.command} any more"
+    if os.path.realpath(found) not in map(os.path.realpath, programs()):
+        return f"{found} is not this mcpbox, and may do anything"
+    return ""
 
 
 def drift(plan: Plan, record: Record | None, now: Facts) -> list[str]:
     """What is not as it was approved, in the user's words. ``now`` is of the server's own command."""
     entry = plan.entry
+    found = unsound(entry)
     if not rewrite.is_wrapped(entry):
-        return ["was behind mcpbox, and its entry was written over since"] if record else []
-    found = []
-    if not os.access(entry.command, os.X_OK):
-        found.append(f"there is no mcpbox at {entry.command} any more")
+        return [*found, "was behind mcpbox, and its entry was written over since"] if record else found
     words = rewrite.unwrapped(entry)
     if record is None:
         # By hand, it is nobody's to approve.
@@ -170,9 +208,9 @@ def variables(entry: Entry) -> tuple[str, ...]:
     return tuple(name for name in entry.variables if profile.is_settable(name))
 
 
-def search_path(entry: Entry) -> str:
-    """The PATH to look the server's command up in: the entry's own, then this shell's."""
-    own = entry.env.get("PATH", "")
+def search_path(entry: Entry | None) -> str:
+    """The PATH to look the server's command up in: the entry's own, if it counts, then this shell's."""
+    own = entry.env.get("PATH", "") if entry else ""
     shell = os.environ.get("PATH", os.defpath)
     # Where the host replaces something in it, only the host knows what comes out.
     parts = [*("" if "$" in own or "{" in own else own).split(os.pathsep), *shell.split(os.pathsep)]
