@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from mcpbox.arguments import options, value
-from mcpbox.egress.rules import DEFAULT_PORT, METADATA, Rule, RuleError, Rules, classify
+from mcpbox.egress.rules import DEFAULT_PORT, METADATA, TRANSLATED, Rule, RuleError, Rules, classify
 from mcpbox.errors import UsageError
 from mcpbox.secrets.reference import masked
 
@@ -128,8 +128,12 @@ def _rule(text: str, default_port: int, where: str) -> Rule:
         raise wrong from None
     if rule.kind in ("any", "subdomains"):
         raise wrong
-    if rule.kind == "network" and classify(ip_address(rule.host.partition("/")[0]))[0] == METADATA:
+    name = classify(ip_address(rule.host.partition("/")[0]))[0] if rule.kind == "network" else ""
+    if name == METADATA:
         raise UsageError(f"{where}: {host} is {METADATA}, which hands out credentials", "no server may reach it")
+    if name in TRANSLATED:
+        # What is behind it may be one of those.
+        raise UsageError(f"{where}: {host} is {name}, an IPv4 address in disguise", "write the IPv4 address")
     return replace(rule, named=True)
 
 

@@ -65,8 +65,10 @@ SPECIAL = tuple(
 )
 #: Classes that no rule can name: the machine itself, many machines, and IPv4 addresses, which have their own form.
 UNNAMEABLE = {"unspecified", "loopback", "multicast", "broadcast", "IPv4-mapped", "IPv4-compatible", "IPv4-translated"}
+#: IPv6 addresses that lead to IPv4 ones.
+TRANSLATED = {NAT64, "IPv4 by local NAT64", "IPv4 by 6to4", "IPv4 by Teredo"}
 #: Classes that only a rule with that very address allows: a network is named without thinking of what hides in it.
-EXACT = {METADATA, "IPv4 by local NAT64", "IPv4 by 6to4", "IPv4 by Teredo"}
+EXACT = {METADATA} | TRANSLATED - {NAT64}
 #: Classes that a host which the user's own configuration names may resolve to.
 NAMED = {"private", "carrier-grade NAT"}
 
@@ -109,7 +111,7 @@ class Rule(Struct, frozen=True):
     def covers(self, host: str) -> bool:
         """Whether ``host``, a normalised name and not an address, is one of this rule's."""
         if self.kind == "any":
-            return "." in host and not _PRIVATE.fullmatch(host)
+            return _is_public(host)
         return host.endswith(f".{self.host}") if self.kind == "subdomains" else host == self.host
 
 
@@ -152,7 +154,8 @@ class Rules(Struct, frozen=True):
         if rule.kind == "localhost" and str(found) not in ("127.0.0.1", "::1"):
             return Decision(False, f"localhost is 127.0.0.1 or ::1, not {found}")
         if rule.kind == "network" or (rule.kind != "localhost" and (name := classify(found)[0])):
-            if rule.kind == "host" and rule.named and name in NAMED:
+            # Who answers for a public name could have it say this machine; a private name is the user's own to give.
+            if rule.kind == "host" and rule.named and name in NAMED and not (own and _is_public(rule.host)):
                 return Decision(True, f"rule {rule.text}", rule)
             return self._decide_address(found, port)
         if rule.kind != "localhost" and own and not self._naming(found, port):
@@ -351,6 +354,10 @@ def _address(text: str) -> Address | None:
 def classify(address: Address) -> tuple[str, str]:
     """Class and source of an address that is not public; two empty texts of one that is."""
     return next(((name, source) for network, name, source in SPECIAL if address in network), ("", ""))
+
+
+def _is_public(host: str) -> bool:
+    return "." in host and not _PRIVATE.fullmatch(host)
 
 
 def _bracketed(text: str) -> str:

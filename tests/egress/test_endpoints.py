@@ -59,6 +59,8 @@ def test_the_hosts_that_a_value_names(text: str, rules: list[str]) -> None:
         ("http://169.254.169.254/latest/meta-data", "metadata"),
         ("100.100.100.200", "metadata"),
         ("[fd00:ec2::254]:80", "metadata"),
+        ("http://[64:ff9b::a9fe:a9fe]/latest/meta-data", "IPv4 address in disguise"),
+        ("[2002:a9fe:a9fe::1]:80", "IPv4 address in disguise"),
         ("http://0x7f.1/", "no host"),
         ("http://127.0.0.2/", "no host"),
         ("https://foo.localhost", "no host"),
@@ -112,6 +114,16 @@ def test_what_the_user_names_may_be_private_and_nothing_else_may() -> None:
     assert not named.vet("10.1.2.3", 443, usual).allow
     unset = endpoints.find(Network(from_environment=(Endpoint(host="URL", default="git.example.com"),)), {}, ())
     assert not Rules(unset).vet("10.1.2.3", 443, unset[0]).allow
+
+
+@pytest.mark.parametrize(
+    ("name", "allow"), [("git.example.com", False), ("git.lan", True), ("git", True), ("10.1.2.3", True)]
+)
+def test_a_public_name_does_not_lead_to_this_machine(name: str, allow: bool) -> None:
+    """Whoever answers for it could make it any address (DNS rebinding); names of the user's network are his own."""
+    named = Rules(endpoints.find(Network(from_environment=("URL",)), {"URL": f"https://{name}"}, ()))
+    assert named.vet("10.1.2.3", 443, named.rules[0], own=False).allow
+    assert named.vet("10.1.2.3", 443, named.rules[0], own=True).allow == allow
 
 
 def test_a_default_is_one_name() -> None:
