@@ -57,6 +57,8 @@ RESERVED = frozenset(
 
 SETTABLE = "letters, digits and '_', for a variable that neither loads code nor is mcpbox's to set"
 
+MAX_BYTES = Size(1 << 20)
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET = r"[A-Za-z0-9_.-]{1,128}"
@@ -109,6 +111,10 @@ def parse(text: str, source: str) -> Resolved:
 def load(path: Path) -> Resolved:
     """Read and check one file. Raises ProfileError."""
     try:
+        # A host's file may name any, and a device or a pipe would never end.
+        if not path.is_file() or path.stat().st_size > MAX_BYTES:
+            path.stat()
+            raise ProfileError(f"{path}: not a file of up to {MAX_BYTES}")
         return parse(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise ProfileError(f"{path}: cannot be read: {error.strerror}") from None

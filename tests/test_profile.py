@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,16 @@ def test_a_package_finds_its_profile_by_exact_name() -> None:
     assert found and found.stem == "filesystem"
     assert profile.match(["npm:@modelcontextprotocol/server-file"]) is None
     assert profile.match(["npm:server-filesystem"]) is None
+
+
+def test_what_is_no_profile_is_not_read_for_ever(home: Path) -> None:
+    (home / "large.toml").write_bytes(b"#" * (profile.MAX_BYTES + 1))
+    os.mkfifo(home / "pipe.toml")
+    for path in ("/dev/zero", str(home), str(home / "large.toml"), str(home / "pipe.toml")):
+        with pytest.raises(ProfileError, match="not a file of up to 1MiB"):
+            profile.resolve(path, ())
+    with pytest.raises(ProfileError, match="No such file"):
+        profile.resolve(str(home / "gone.toml"), ())
 
 
 def test_a_users_profile_comes_before_a_built_in_one() -> None:
