@@ -119,7 +119,10 @@ def _npm(tree: Path, name: str) -> tuple[str, str, Iterator[Path]]:
     except (OSError, ValueError) as error:
         raise PackageError(f"{root / 'package.json'}: {error}") from None
     description = stated.get("description") if isinstance(stated, dict) else ""
-    readme = "".join(path.read_text(errors="replace") for path in sorted(root.glob("[Rr][Ee][Aa][Dd][Mm][Ee]*")))
+    readmes = sorted(
+        path for path in root.glob("[Rr][Ee][Aa][Dd][Mm][Ee]*") if path.is_file() and not path.is_symlink()
+    )
+    readme = "".join(path.read_bytes()[:MAX_BYTES].decode(errors="replace") for path in readmes)
     code = (path for path in sorted(root.rglob("*")) if "node_modules" not in path.relative_to(root).parts)
     return str(description or ""), readme, code
 
@@ -133,7 +136,7 @@ def _pypi(tree: Path, name: str) -> tuple[str, str, Iterator[Path]]:
     head, _, readme = (directory / "METADATA").read_text(encoding="utf-8", errors="replace").partition("\n\n")
     description = re.search(r"^Summary: (.*)$", head, re.MULTILINE)
     listed = (line.partition(",")[0] for line in (directory / "RECORD").read_text(encoding="utf-8").splitlines())
-    code = (tree / line for line in sorted(listed) if not line.startswith(("/", "../")))
+    code = (tree / line for line in sorted(listed) if not line.startswith("/") and ".." not in line.split("/"))
     return description[1] if description else "", readme, code
 
 

@@ -49,6 +49,7 @@ def npm(home: Path, description: str = 'Notes, "fast"') -> Request:
         request,
         {
             f"{root}/package.json": json.dumps({"name": "@acme/notes", "description": description}),
+            f"{root}/readme/index.html": "a directory",
             f"{root}/README.md": '"env": {"NOTES_REGION_NAME": "eu", "NOTES_API_KEY": "…"}',
             f"{root}/dist/index.js": CODE,
             f"{root}/dist/index.d.ts": "process.env.TYPES_ONLY",
@@ -73,7 +74,8 @@ def test_what_a_python_packages_own_code_names(home: Path) -> None:
     info = "Acme.Notes-1.2.3.dist-info"
     files = {
         f"{info}/METADATA": "Name: Acme.Notes\nSummary: Notes\n\nSet \"NOTES_EXTRA_OPTION\": \"x\".",
-        f"{info}/RECORD": "acme/notes.py,sha256=x,1\n../../bin/notes,,\n",
+        f"{info}/RECORD": "acme/notes.py,sha256=x,1\n../../bin/notes,,\nacme/../../outside.py,,\n",
+        "../outside.py": "os.environ['OF_SOMEBODY_ELSE']",
         "acme/notes.py": PYTHON,
         "other/module.py": "os.environ['OF_ITS_DEPENDENCY']",
     }  # fmt: skip
