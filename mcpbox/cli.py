@@ -52,7 +52,9 @@ def run(words: Sequence[str]) -> int:
             return wrap.run(command, wrap.Options(**options))
         return _parsed(words)
     except McpboxError as error:
-        sys.stderr.write(f"mcpbox: {error.message}\n" + (f"        {error.hint}\n" if error.hint else ""))
+        # Names in it may come from strangers (CWE-150).
+        said = f"mcpbox: {error.message}\n" + (f"        {error.hint}\n" if error.hint else "")
+        sys.stderr.write("".join(letter if letter.isprintable() or letter == "\n" else " " for letter in said))
         return error.exit_code
     except KeyboardInterrupt:
         return 130

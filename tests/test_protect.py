@@ -419,3 +419,22 @@ def test_with_a_full_disk_everything_stays_and_with_room_again_it_goes(home: Pat
     assert said[2:] == ["protect 0 False False", "unprotect 0 False True"], done.stderr
     assert room or said[0] == "protect 1 False True"
     assert ("No space left on device" in done.stderr) == ("1" in said[0] + said[1])
+
+
+def test_no_name_of_a_strangers_reaches_the_terminal_as_it_is(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A cloned repository's files are called what its author likes (CWE-150)."""
+    project = home / "project\x1b[2J"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    file = project / ".mcp.json"
+    file.write_text(f'{{"mcpServers": {{"a\\u001b[2J\\ud800": {{"command": "{PYTHON}"}}}}}}')
+    for words in (["protect", "--yes", "--no-check"], ["status"], ["unprotect", "--yes"]):
+        assert run([*words, *(["--config", str(file)] if words[0] != "status" else [])]) in (0, 1)
+    file.write_text('{"mcpServers": 3}')
+    assert run(["protect", "--yes", "--config", str(file)]) == 1
+    file.write_text("{}")
+    assert run(["protect", "--yes", "--config", f"{project}/gone"]) == 2
+    said = capfd.readouterr()
+    assert "\x1b[2J" not in said.out + said.err and "project [2J/.mcp.json" in said.out + said.err

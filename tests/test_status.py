@@ -131,6 +131,23 @@ def test_what_takes_the_walls_away_is_off(
     assert run(["protect", "--yes", "--no-check"]) == (0 if new.startswith('"wrap", "--profile') else 1)
 
 
+@pytest.mark.parametrize(
+    ("name", "members", "reason"),
+    [
+        ("a", {"env": {"LD_PRELOAD": "/x.so"}}, "sets LD_PRELOAD, which mcpbox itself would obey"),
+        ("a", {"envFile": ".env"}, "takes variables from an envFile"),
+        ("a\ud800", {}, "has a character in its name or command"),
+    ],
+)
+def test_what_the_user_could_mend_is_off(
+    file: Path, name: str, members: dict[str, Any], reason: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text(json.dumps({"mcpServers": {name: {"command": PYTHON, **members}}}))
+    assert run(["protect", "--yes", "--no-check"]) == 1 and f"left alone: it {reason}" in capfd.readouterr().out
+    (row,) = rows(capfd).values()
+    assert (row["state"], row["off"]) == ("unprotected", True) and reason in row["reason"]
+
+
 @pytest.mark.parametrize("words", [["wrap", "--", "/bin/true"], ["serve"]])
 def test_another_program_of_the_same_name_is_off(
     file: Path, words: list[str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

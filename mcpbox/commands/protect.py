@@ -142,7 +142,8 @@ def _rows(file: Surveyed, program: str, known: Mapping[tuple[str, tuple[Key, ...
         )
         wrapped = rewrite.is_wrapped(entry) and words
         if plan.action == "leave" and not wrapped:
-            rows.append(Row(entry, record, plan.reason))
+            reason = f"it {plan.reason}" if plan.mendable else plan.reason
+            rows.append(Row(entry, record, reason, failed=plan.mendable))
             continue
         directory = proof.directory(entry, found.place.shape)
         chosen = rewrite.options(entry).get("--profile")
@@ -246,7 +247,7 @@ def _take_out(file: Surveyed, taken: Sequence[Entry]) -> None:
     changed = configfile.change(file.found.path, edit)
     register.remove(file.real, names)
     if changed:
-        click.echo(f"{file.found.path}: {len(taken)} servers have their own commands again")
+        click.echo(f"{terminal.plain(file.found.path)}: {len(taken)} servers have their own commands again")
         _note(file)
 
 
@@ -260,8 +261,8 @@ def _kept_behind(entry: Entry, registered: bool) -> str:
 
 
 def _finished(file: Surveyed, changed: configfile.Changed, count: int) -> None:
-    path = file.found.path
-    if configfile.read(path).text != changed.after:
+    path = terminal.plain(file.found.path)
+    if configfile.read(file.found.path).text != changed.after:
         _say(f"{path} has been written over since", "close its host, and run this again")
         return
     click.echo(

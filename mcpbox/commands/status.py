@@ -76,13 +76,13 @@ def _rows(file: Surveyed, records: dict[tuple[str, tuple[str | int, ...]], Recor
 def _row(file: Surveyed, plan: Plan, record: Record | None) -> Row:
     entry, shape = plan.entry, file.found.place.shape
     wrapped = rewrite.is_wrapped(entry)
-    state = "protected" if wrapped else "unprotected" if plan.action == "wrap" else "left"
+    state = "protected" if wrapped else "unprotected" if plan.action == "wrap" or plan.mendable else "left"
     reason = "" if wrapped else plan.reason
     closed = survey.policy(file)
     if state == "unprotected" and closed:
         state, reason = "left", closed
     facts = survey.Facts()
-    if words := rewrite.unwrapped(entry) if state != "left" else ():
+    if words := rewrite.unwrapped(entry) if wrapped or (plan.action == "wrap" and state != "left") else ():
         # Whoever wrote the file of a project does not say where programs are.
         where = record.path if record else survey.search_path(None if closed else entry)
         chosen = rewrite.options(entry).get("--profile")

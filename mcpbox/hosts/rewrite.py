@@ -47,11 +47,15 @@ _UNSAYABLE = re.compile("[\0\ud800-\udfff]")
 
 
 class Plan(Struct, frozen=True):
-    """What is to be done with one server, and why it is left alone, in the user's words."""
+    """What is to be done with one server, and why it is left alone, in the user's words.
+
+    ``mendable`` says that it need not be: the user can write the entry in another way.
+    """
 
     entry: Entry
     action: Literal["wrap", "leave"]
     reason: str = ""
+    mendable: bool = False
 
 
 class Written(Struct, frozen=True):
@@ -63,12 +67,14 @@ class Written(Struct, frozen=True):
 
 def plan(entry: Entry, host: Host, shape: Shape) -> Plan:
     """Whether the server goes behind mcpbox. One that the user has disabled does too: it can be enabled again."""
-    if reason := _reason(entry, host, shape):
+    if reason := _reason(entry, host):
         return Plan(entry, "leave", reason)
+    if reason := _obstacle(entry, shape):
+        return Plan(entry, "leave", reason, mendable=True)
     return Plan(entry, "wrap")
 
 
-def _reason(entry: Entry, host: Host, shape: Shape) -> str:
+def _reason(entry: Entry, host: Host) -> str:
     raw, kind = entry.raw, entry.raw.get("type") or entry.raw.get("transport")
     if is_wrapped(entry):
         return "is behind mcpbox already"
@@ -82,18 +88,22 @@ def _reason(entry: Entry, host: Host, shape: Shape) -> str:
         return "is remote: it does not run on this machine"
     if host.sandboxes and raw.get("sandboxEnabled"):
         return f"runs in {host.name}'s own sandbox (sandboxEnabled)"
+    return _reason_of_command(entry)
+
+
+def _obstacle(entry: Entry, shape: Shape) -> str:
     if names := obeyed(entry):
         return (
             f"sets {' and '.join(names)}, which mcpbox itself would obey; to set it for the server alone, write it "
             f"into the command: env {names[0]}=VALUE COMMAND"
         )
-    if raw.get("envFile"):
+    if entry.raw.get("envFile"):
         return "takes variables from an envFile, whose names are not known here: move them to its env"
     if any(_UNSAYABLE.search(str(word)) for word in (*entry.path, entry.command, *entry.args)):
         return "has a character in its name or command that no program can be given"
     if not isinstance(_arguments(entry, shape), list | None):
         return "has something else than a list as arguments"
-    return _reason_of_command(entry)
+    return ""
 
 
 def _reason_of_command(entry: Entry) -> str:
