@@ -35,7 +35,8 @@ class Endpoint(Table, frozen=True):
     """A host that the user's own variables name.
 
     ``host`` is the variable that holds a URL or HOST[:PORT], ``port`` the one that holds the port where that is apart,
-    and ``default`` what the server uses where they are not set, HOST[:PORT] or, without a host, :PORT.
+    and ``default`` what the server uses where neither they nor its arguments name a host, HOST[:PORT] or, without a
+    host, :PORT.
     """
 
     host: str

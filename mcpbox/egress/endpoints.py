@@ -45,6 +45,14 @@ _HIDDEN = "\0"
 
 def find(table: Network, environment: Mapping[str, str], arguments: Sequence[str]) -> tuple[Rule, ...]:
     """The rules for what the variables and arguments that ``table`` lists name. Raises UsageError."""
+    argued: list[Rule] = []
+    if table.from_arguments is True:
+        for position, word in enumerate(arguments, 1):
+            if _URL.match(text := value(word)):
+                argued += read(text, f"argument {position}")
+    elif table.from_arguments:
+        for option, text in options(arguments, table.from_arguments):
+            argued += read(text, option)
     found: list[Rule] = []
     for item in table.from_environment:
         variable = item if isinstance(item, str) else item.host
@@ -56,16 +64,10 @@ def find(table: Network, environment: Mapping[str, str], arguments: Sequence[str
         port = _port(environment.get(item.port, ""), item.port) or usual
         if text:
             found += read(text, variable, port)
-        elif host:
+        elif host and not argued:
+            # What an argument names is what the server uses then, and often the default is this machine.
             found += Rules.parse([f"{host}:{port}"]).rules
-    if table.from_arguments is True:
-        for position, word in enumerate(arguments, 1):
-            if _URL.match(text := value(word)):
-                found += read(text, f"argument {position}")
-    elif table.from_arguments:
-        for option, text in options(arguments, table.from_arguments):
-            found += read(text, option)
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys([*found, *argued]))
 
 
 def read(text: str, where: str, default_port: int = DEFAULT_PORT) -> list[Rule]:

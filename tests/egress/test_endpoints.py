@@ -95,6 +95,14 @@ def test_host_and_port_in_variables_of_their_own() -> None:
         rules(DB_PORT="0")
 
 
+def test_what_an_argument_names_takes_the_place_of_the_default() -> None:
+    table = (Endpoint(host="DB_HOST", default="localhost:6379"),)
+    words = ("--url", "redis://db.example.com")
+    for arguments in (True, ("--url",)):
+        assert found({}, words, from_environment=table, from_arguments=arguments) == ["db.example.com:6379"]
+        assert found({}, ("--verbose",), from_environment=table, from_arguments=arguments) == ["localhost:6379"]
+
+
 def test_only_the_listed_options_count() -> None:
     words = ("--host", "a.example.com", "--other=https://b.example.com", "--site=c.example.com", "--host")
     assert found({}, words, from_arguments=("--host", "--site")) == ["a.example.com:443", "c.example.com:443"]
