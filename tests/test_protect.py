@@ -438,3 +438,23 @@ def test_no_name_of_a_strangers_reaches_the_terminal_as_it_is(
     assert run(["protect", "--yes", "--config", f"{project}/gone"]) == 2
     said = capfd.readouterr()
     assert "\x1b[2J" not in said.out + said.err and "project [2J/.mcp.json" in said.out + said.err
+
+
+def test_a_profile_that_rests_on_a_packages_own_word_is_said(
+    home: Path, file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Any directory can call itself mcp-remote, and its profile writes to the tokens of all remote servers."""
+    package = home / "node_modules" / "mcp-remote"
+    package.mkdir(parents=True)
+    (package / "package.json").write_text('{"name": "mcp-remote"}')
+    (package / "index.js").write_text("")
+    node = home / "bin" / "node"
+    node.parent.mkdir()
+    node.write_text("")
+    node.chmod(0o755)
+    claimed = f'{{"command": "{node}", "args": ["{package}/index.js"]}}'
+    write(file, claimed=claimed, plain=f'{{"command": "{PYTHON}"}}')
+    assert run(["protect", "--dry-run"]) == 0
+    said = capfd.readouterr().out
+    assert "profile mcp-remote (it calls itself npm:mcp-remote, and mcpbox did not install it)" in said
+    assert said.count("calls itself") == 1

@@ -33,7 +33,8 @@ class Row(Struct, frozen=True):
     """One server: what it is remembered as, and why it is left alone, "" if it is not.
 
     ``failed`` tells that something is wrong from what is not wanted anyway; ``unproved`` is why it cannot be tried.
-    ``drift`` is what of a server behind mcpbox is to be approved anew.
+    ``drift`` is what of a server behind mcpbox is to be approved anew. ``claim`` is what the profile rests on where
+    mcpbox did not install the package.
     """
 
     entry: Entry
@@ -42,6 +43,7 @@ class Row(Struct, frozen=True):
     failed: bool = False
     unproved: str = ""
     drift: tuple[str, ...] = ()
+    claim: str = ""
 
 
 def protect(hosts: Sequence[str], configs: Sequence[str], dry_run: bool, yes: bool, check: bool) -> int:
@@ -162,7 +164,7 @@ def _rows(file: Surveyed, program: str, known: Mapping[tuple[str, tuple[Key, ...
             rewrite.wrap(document, entry, found.place.shape, program=program, host=found.host.id, variables=names)
         except DocumentError as error:
             reason = f"its text cannot be changed: {error}"
-        rows.append(Row(entry, record, reason, bool(reason), unproved))
+        rows.append(Row(entry, record, reason, bool(reason), unproved, claim=facts.claim))
     return rows
 
 
@@ -295,6 +297,8 @@ def _show(file: Surveyed, closed: str, rows: Sequence[Row]) -> None:
             _line(row.entry.name, f"left alone: it {row.reason}" if not row.failed else f"left alone: {row.reason}", "")
         else:
             profile = row.record.profile or "none: no files, no network"
+            if row.claim:
+                profile += f" (it calls itself {row.claim}, and mcpbox did not install it)"
             kept = sorted(set(row.entry.variables) - {"PATH", *survey.variables(row.entry)})
             without = f", without the variables {', '.join(kept)}" if kept else ""
             _line(row.entry.name, f"goes behind mcpbox, profile {profile}{without}")

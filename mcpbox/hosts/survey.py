@@ -39,7 +39,8 @@ class Facts(Struct, frozen=True):
 
     ``profile`` is its name, or its path where the entry names a file that is not among the user's profiles; it and
     ``digest`` are "" for the defaults; ``package`` is the lock's key and the pinned version. ``fault``
-    is why the command cannot be run, "" if nothing speaks against it.
+    is why the command cannot be run, "" if nothing speaks against it. ``claim`` is the package that code calls itself
+    which mcpbox did not install, "" where the profile does not rest on that.
     """
 
     identities: tuple[str, ...] = ()
@@ -47,6 +48,7 @@ class Facts(Struct, frozen=True):
     digest: str = ""
     package: str = ""
     fault: str = ""
+    claim: str = ""
 
 
 def survey(hosts: Sequence[str], configs: Sequence[str], also: Sequence[str] = ()) -> list[Surveyed]:
@@ -115,10 +117,12 @@ def facts(words: Sequence[str], path: str, *, chosen: str | None = None, cwd: st
         return backends.setdefault(identities, sandbox.choose(wanted))
 
     identities: tuple[str, ...] = ()
-    fault = ""
+    fault = claim = ""
     try:
         found = command.resolve(words, path=path, cwd=cwd or str(home), home=str(home), backend=backend)
         identities = found.identities
+        if not (chosen or found.package or found.image):
+            claim = next(iter(identities), "")
     except Unprepared as missing:
         from mcpbox.packages import spec
 
@@ -134,7 +138,7 @@ def facts(words: Sequence[str], path: str, *, chosen: str | None = None, cwd: st
         return Facts(identities, package=package, fault=fault)
     stated = sha256(resolved.path.read_bytes()).hexdigest()
     kept = resolved.path.parent in (paths.user_profiles(), paths.builtin_profiles())
-    return Facts(identities, resolved.profile.name if kept else str(resolved.path), stated, package, fault)
+    return Facts(identities, resolved.profile.name if kept else str(resolved.path), stated, package, fault, claim)
 
 
 def programs() -> list[str]:
