@@ -216,6 +216,28 @@ def test_profile_and_package_are_held_against_what_was_approved(file: Path, capf
     assert profile.find("filesystem")
 
 
+def test_what_variables_name_is_held_against_what_was_approved(file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    mine = paths.user_profiles() / "mine.toml"
+    mine.parent.mkdir(parents=True)
+    network = '[network]\nfrom_environment = ["API", {host = "DB", port = "PORT"}]\n'
+    mine.write_text(f'version = 1\nname = "mine"\nmatches = ["npm:some-server"]\n{network}')
+    lock.put("npm:some-server", entry("1.0.0"))
+    environment = {"API": "https://u:password@a.example.com", "PORT": "1", "DB": "", "OTHER": "x"}
+    server = {"command": "npx", "args": ["-y", "some-server"], "env": environment}
+    file.write_text(json.dumps({"mcpServers": {"some": server}}))
+    protect()
+    text = file.read_text()
+    for old, new in (("a.example.com", "b.example.com"), ('"PORT": "1"', '"PORT": "2"'), ('"DB": ""', '"DB": "x"')):
+        assert old in text
+        file.write_text(text.replace(old, new))
+        assert rows(capfd)["some"]["drift"] == ["its variables name other hosts or paths than were approved"]
+    protect()
+    assert rows(capfd)["some"]["drift"] == []
+    file.write_text(file.read_text().replace('"OTHER": "x"', '"OTHER": "y"').replace("password", "mcpbox-secret:a/b"))
+    assert rows(capfd)["some"]["drift"] == []
+    assert "example.com" not in (paths.data_dir() / "protected.json").read_text()
+
+
 def test_secrets_are_counted_and_never_shown(file: Path, capfd: pytest.CaptureFixture[str]) -> None:
     servers = json.loads(file.read_text())
     servers["mcpServers"]["local"]["env"] = {"GITHUB_TOKEN": TOKEN, "B": "Bearer mcpbox-secret:local/b;"}

@@ -149,8 +149,8 @@ def _rows(file: Surveyed, program: str, known: Mapping[tuple[str, tuple[Key, ...
             continue
         directory = proof.directory(entry, found.place.shape)
         chosen = rewrite.options(entry).get("--profile")
-        facts = survey.facts(words, record.path, chosen=chosen, cwd=directory)
-        record = replace(record, profile=facts.profile, digest=facts.digest, package=facts.package)
+        facts = survey.facts(words, record.path, chosen=chosen, cwd=directory, environment=entry.env)
+        record = replace(record, profile=facts.profile, digest=facts.digest, package=facts.package, named=facts.named)
         if wrapped:
             before = known.get((file.real, entry.path))
             changes = tuple(survey.drift(plan, before, facts))

@@ -86,7 +86,7 @@ def _row(file: Surveyed, plan: Plan, record: Record | None) -> Row:
         # Whoever wrote the file of a project does not say where programs are.
         where = record.path if record else survey.search_path(None if closed else entry)
         chosen = rewrite.options(entry).get("--profile")
-        facts = survey.facts(words, where, chosen=chosen, cwd=proof.directory(entry, shape))
+        facts = survey.facts(words, where, chosen=chosen, cwd=proof.directory(entry, shape), environment=entry.env)
     return Row(
         host=file.found.host.name,
         file=file.found.path,

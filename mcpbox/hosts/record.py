@@ -23,7 +23,8 @@ class Record(Struct, frozen=True, kw_only=True):
     ``file`` is the path behind all symlinks, ``key`` the entry's place in it. ``command`` and ``arguments`` are
     SHA-256, since the words may hold secrets; ``start`` is a checksum of all of them, by which ``wrap`` finds the
     record; ``path`` is the PATH to look the command up in. ``profile`` and ``digest`` (SHA-256 of its file) are "" for
-    the defaults; ``package`` is the lock's key and the pinned version, "npm:NAME 1.2.3", or "". ``when`` is RFC 3339.
+    the defaults; ``package`` is the lock's key and the pinned version, "npm:NAME 1.2.3", or "". ``named`` is the
+    SHA-256 of the hosts and paths that its variables name, or "". ``when`` is RFC 3339.
     """
 
     file: str
@@ -37,5 +38,6 @@ class Record(Struct, frozen=True, kw_only=True):
     profile: str = ""
     digest: str = ""
     package: str = ""
+    named: str = ""
     when: str = ""
     original: Original | None = None

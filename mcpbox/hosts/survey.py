@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,8 @@ class Facts(Struct, frozen=True):
     ``profile`` is its name, or its path where the entry names a file that is not among the user's profiles; it and
     ``digest`` are "" for the defaults; ``package`` is the lock's key and the pinned version. ``fault``
     is why the command cannot be run, "" if nothing speaks against it. ``claim`` is the package that code calls itself
-    which mcpbox did not install, "" where the profile does not rest on that.
+    which mcpbox did not install, "" where the profile does not rest on that. ``named`` is the SHA-256 of the hosts and
+    paths that variables name where the profile lets them, "" where they name none.
     """
 
     identities: tuple[str, ...] = ()
@@ -49,6 +50,7 @@ class Facts(Struct, frozen=True):
     package: str = ""
     fault: str = ""
     claim: str = ""
+    named: str = ""
 
 
 def survey(hosts: Sequence[str], configs: Sequence[str], also: Sequence[str] = ()) -> list[Surveyed]:
@@ -107,8 +109,18 @@ def overwriter(file: Surveyed) -> str:
     return ""
 
 
-def facts(words: Sequence[str], path: str, *, chosen: str | None = None, cwd: str = "") -> Facts:
-    """What the command of a server comes to, looked up in ``path``; ``chosen`` is the profile that its entry names."""
+def facts(
+    words: Sequence[str],
+    path: str,
+    *,
+    chosen: str | None = None,
+    cwd: str = "",
+    environment: Mapping[str, str] = {},
+) -> Facts:
+    """What the command of a server comes to, looked up in ``path``.
+
+    Its entry names the profile ``chosen``, if any, and sets the variables ``environment``.
+    """
     home = paths.home()
     backends: dict[tuple[str, ...], str] = {}
 
@@ -138,7 +150,33 @@ def facts(words: Sequence[str], path: str, *, chosen: str | None = None, cwd: st
         return Facts(identities, package=package, fault=fault)
     stated = sha256(resolved.path.read_bytes()).hexdigest()
     kept = resolved.path.parent in (paths.user_profiles(), paths.builtin_profiles())
-    return Facts(identities, resolved.profile.name if kept else str(resolved.path), stated, package, fault, claim)
+    return Facts(
+        identities,
+        resolved.profile.name if kept else str(resolved.path),
+        stated,
+        package,
+        fault,
+        claim,
+        _named(resolved.profile, environment),
+    )
+
+
+def _named(tables: profile.Profile, environment: Mapping[str, str]) -> str:
+    """The digest of the hosts and paths that variables name, and not of what stands beside them: passwords move."""
+    from mcpbox.egress import endpoints
+
+    found = [
+        f"{name}={environment[name]}" for name in sorted(tables.filesystem.from_environment) if name in environment
+    ]
+    for item in tables.network.from_environment:
+        host, port = (item, "") if isinstance(item, str) else (item.host, item.port)
+        try:
+            found += [rule.text for rule in endpoints.read(environment.get(host, ""), host)]
+        except UsageError:
+            # A host in a secret is known only when the server starts.
+            found.append(host)
+        found += [f"{port}={environment[port]}"] if port in environment else []
+    return digest(found) if found else ""
 
 
 def programs() -> list[str]:
@@ -196,6 +234,8 @@ def drift(plan: Plan, record: Record | None, now: Facts) -> list[str]:
         found.append(f"its profile is {now_is}, and was {was} when it was approved")
     elif record.digest != now.digest:
         found.append(f"its profile {now.profile} says something else than when it was approved")
+    if record.named != now.named:
+        found.append("its variables name other hosts or paths than were approved")
     # Its first start may have been what pinned it.
     if record.package and record.package != now.package:
         found.append(f"its package is {now.package or 'not pinned'}, and was {record.package} when it was approved")
