@@ -127,6 +127,7 @@ def test_what_takes_the_walls_away_is_off(
     file.write_text(text.replace(old, new.replace("{0}", str(everything)), 1))
     row = rows(capfd)["local"]
     assert any(found.startswith(drift.replace("{0}", str(everything))) for found in row["drift"]) and row["off"]
+    assert row["state"] == ("protected" if new.startswith('"wrap", "--profile') else "unprotected")
     # Not even an approval makes it right, unless it is the profile that was approved.
     assert run(["protect", "--yes", "--no-check"]) == (0 if new.startswith('"wrap", "--profile') else 1)
 
@@ -161,6 +162,7 @@ def test_another_program_of_the_same_name_is_off(
         file.write_text(json.dumps({"mcpServers": {"local": entry}}))
         row = rows(capfd)["local"]
         assert (row["drift"], row["off"]) == ([f"{other} is not this mcpbox, and may do anything"], True)
+        assert row["state"] == ("unprotected" if words[0] == "wrap" else "left")
     # By hand, and this one.
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
     file.write_text('{"mcpServers": {"local": {"command": "mcpbox", "args": ["wrap", "--", "/bin/true"]}}}')

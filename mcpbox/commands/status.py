@@ -24,8 +24,8 @@ COLOURS = {"protected": "green", "unprotected": "red", "unreadable": "red"}
 class Row(Struct, frozen=True):
     """One server, or a file without any.
 
-    ``state`` is "protected", "unprotected" (it could be), "left" (it cannot be, for ``reason``); of a file "unreadable"
-    or "empty".
+    ``state`` is "protected", "unprotected" (it could be, or something takes the walls away), "left" (it cannot be, for
+    ``reason``); of a file "unreadable" or "empty".
     ``profile`` is "" for the defaults, ``package`` the pinned version of what it runs. ``plaintext`` says where the
     entry has secrets that anybody can read, ``keyring`` which it has references to. ``drift`` is what is not as it was
     approved.
@@ -76,10 +76,17 @@ def _rows(file: Surveyed, records: dict[tuple[str, tuple[str | int, ...]], Recor
 def _row(file: Surveyed, plan: Plan, record: Record | None) -> Row:
     entry, shape = plan.entry, file.found.place.shape
     wrapped = rewrite.is_wrapped(entry)
-    state = "protected" if wrapped else "unprotected" if plan.action == "wrap" or plan.mendable else "left"
+    unsound = wrapped and survey.unsound(entry)
+    state = (
+        "protected"
+        if wrapped and not unsound
+        else "unprotected"
+        if unsound or plan.action == "wrap" or plan.mendable
+        else "left"
+    )
     reason = "" if wrapped else plan.reason
     closed = survey.policy(file)
-    if state == "unprotected" and closed:
+    if state == "unprotected" and closed and not wrapped:
         state, reason = "left", closed
     facts = survey.Facts()
     if words := rewrite.unwrapped(entry) if wrapped or (plan.action == "wrap" and state != "left") else ():
