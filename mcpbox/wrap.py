@@ -100,7 +100,8 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
         record(
             {
                 "event": "launch",
-                "command": list(argv),
+                "command": server.program,
+                "arguments": len(server.arguments),
                 "backend": chosen,
                 "profile": resolved.source,
                 "host": options.host,

@@ -255,3 +255,19 @@ def test_an_image_has_one_name_whatever_its_tag(image: str, name: str, home: Pat
 def test_docker_run_keeps_the_image_and_its_arguments(home: Path) -> None:
     found = resolve("docker", "run", "-i", "--rm", "-e", "A=b=c", "--name=x", "ghcr.io/a/b:1", "stdio", home=home)
     assert found.image == "ghcr.io/a/b:1" and found.argv == ("stdio",) and found.environment == {"A": "b=c"}
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["docker", "run", "-i", "-e", "KEY=s3cr3t", "some/image", "--key=s3cr3t"], ["some/image"]),
+        (["python3", "-c", "key = 's3cr3t'", "s3cr3t"], ["python3"]),
+        (["python3", "-u", "-cs3cr3t"], ["python3", "-u"]),
+        (["env", "KEY=s3cr3t", "node", "-e", "s3cr3t()"], ["node"]),
+        (["node", "--print=s3cr3t"], ["node"]),
+        (["python3", "-m", "json", "--key", "s3cr3t"], ["python3", "-m", "json"]),
+    ],
+)
+def test_what_is_put_on_record_holds_no_argument(words: list[str], shown: list[str], home: Path) -> None:
+    program, *rest = resolve(*words, home=home).program
+    assert shown[0] in program and rest == shown[1:]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from msgspec import Struct, field
+
+#: Options with which code begins.
+CODE = {"node": re.compile("-[a-z]*[ep]$|--(?:eval|print)(?:=|$)"), "python": re.compile("-[A-Za-z]*c")}
 
 
 class Command(Struct, frozen=True):
@@ -30,3 +34,13 @@ class Command(Struct, frozen=True):
     passed: tuple[str, ...] = ()
     package: str = ""
     beside: tuple[str, ...] = ()
+
+    @property
+    def program(self) -> tuple[str, ...]:
+        """What is started, to be put on record: without arguments, variables and inline code, which may be secrets."""
+        if self.image:
+            return (self.image,)
+        own = self.argv[: len(self.argv) - len(self.arguments)]
+        if self.interpreter in CODE:
+            return own[: next((at for at, word in enumerate(own) if CODE[self.interpreter].match(word)), None)]
+        return own
