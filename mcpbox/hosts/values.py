@@ -75,7 +75,7 @@ def exchange(text: str, format: Format, wanted: Mapping[Path, tuple[str, Sequenc
             raise Moved(".".join(map(str, path)))
         _put(expected, path, exchanged(old, pieces))
     # All at once, as it nearly always goes; one by one only where that is not what was meant.
-    quick = [_within(document, path, old, pieces, escaped) for path, (old, pieces) in wanted.items()]
+    quick = [_within(document, path, old, pieces, _manner(document, path)) for path, (old, pieces) in wanted.items()]
     if None not in quick:
         after = apply(text, [edit for edits in quick for edit in edits or ()])
         if _means(after, format, expected):
@@ -102,7 +102,7 @@ def _means(text: str, format: Format, value: Any) -> bool:
 def _edits(document: Document, format: Format, path: Path, old: str, pieces: Sequence[Piece]) -> list[Edit]:
     """The smallest edits of the string that are right: of the pieces alone where they can be told in its text."""
     new = exchanged(old, pieces)
-    for written in (escaped, str):
+    for written in (_manner(document, path), escaped, str):
         edits = _within(document, path, old, pieces, written)
         if edits is None:
             continue
@@ -112,6 +112,26 @@ def _edits(document: Document, format: Format, path: Path, old: str, pieces: Seq
         except (DocumentError, KeyError):
             continue
     return document.replace(path, new)
+
+
+def _manner(document: Document, path: Path) -> Callable[[str], str]:
+    """How text is written in the string's own: between double quotes, and where lines are lines, as lines."""
+    start, end = document.span(path)
+    raw = document.text[start:end]
+    if raw.startswith('"""'):  # TOML
+        return lambda value: escaped(value).replace("\\n", "\n")
+    if not raw.startswith("|"):
+        return escaped
+    # A block of YAML: each line but an empty one is indented like the first.
+    header, *lines = raw.splitlines(keepends=True)
+    newline = header[len(header.rstrip("\r\n")) :]
+    indent = lines[0][: -len(lines[0].lstrip(" "))] if lines else ""
+
+    def block(value: str) -> str:
+        first, *rest = value.split("\n")
+        return newline.join([first, *(indent + line if line else "" for line in rest)])
+
+    return block
 
 
 def _within(

@@ -17,6 +17,8 @@ from mcpbox.hosts.values import escaped
 
 #: Values that are shorter stand in many texts by chance.
 SHORTEST = 8
+#: … and a line of a longer one tells it if it is this long.
+TELLING = 32
 MAX_BYTES, MAX_FILES = 4 << 20, 4_000
 GIT_SECONDS, GIT_BYTES = 10.0, 64 << 20
 HISTORIES = (
@@ -73,7 +75,14 @@ def find(
 
 
 def _forms(values: Iterable[str]) -> list[bytes]:
-    return sorted({form.encode(errors="surrogateescape") for value in values for form in (value, escaped(value))})
+    forms = {form for value in values for form in (value, escaped(value), _core(value))}
+    return sorted(form.encode(errors="surrogateescape") for form in forms)
+
+
+def _core(value: str) -> str:
+    """What of several lines there is however they are written: the longest, if it is of the secret itself."""
+    longest = max((line.strip() for line in value.splitlines()), key=len, default="")
+    return value if len(longest) < TELLING or longest.startswith("-----") else longest
 
 
 def _histories(sought: list[bytes], home: Path, environ: Mapping[str, str]) -> Iterator[Copy]:

@@ -38,6 +38,34 @@ def test_only_the_piece_changes_and_back(name: str) -> None:
     assert values.exchange(after, format, back) == before
 
 
+PEM = "-----BEGIN KEY-----\nMIIE\n\nvAIB\n-----END KEY-----"
+LINES: dict[str, tuple[Format, str]] = {
+    "a block of yaml": ("yaml", "a: |\n  -----K-----\n  MIIE\n\n  vAIB\n  -----K-----\nc: x\n"),
+    "without its last line end": (
+        "yaml",
+        "a:\n  - |-\n      -----BEGIN KEY-----\n      MIIE\n      -----END KEY-----\nc: x\n",
+    ),
+    "with other line ends": (
+        "yaml",
+        "a: |\r\n    -----BEGIN KEY-----\r\n    MIIE\r\n    -----END KEY-----\r\nc: x\r\n",
+    ),
+    "lines of toml": ("toml", f'a = """\n{PEM}\n"""\nc = "x"\n'),
+    "literal lines of toml": ("toml", f"a = '''\n{PEM}\n'''\nc = 'x'\n"),
+    "escaped": ("json", f'{{"a": {json.dumps(PEM)}, "c": "x"}}'),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_lines_come_back_as_they_were_written(name: str) -> None:
+    format, before = LINES[name]
+    (path, old), _ = values.leaves(parse(before, format).get(()))
+    end = len(old.rstrip("\n"))
+    moved = values.exchange(before, format, {path: (old, [Piece(0, end, REFERENCE)])})
+    assert "MIIE" not in moved
+    now = REFERENCE + old[end:]
+    assert values.exchange(moved, format, {path: (now, [Piece(0, len(REFERENCE), old[:end])])}) == before
+
+
 #: Without DEL, which TOML wants escaped and nobody else does.
 ANY = st.text(st.characters(exclude_characters="\x7f"))
 

@@ -57,6 +57,16 @@ def test_another_hosts_file_is_named(file: Path, home: Path) -> None:
     assert [(copy.path, copy.what) for copy in found] == [(str(other), "another file with servers")]
 
 
+def test_lines_are_found_however_they_are_indented(file: Path, home: Path) -> None:
+    line = "MIIEvAIBADANBgkqhkiG9w0BAQEFAASCBKYwggSiAgEAAoIBAQ"
+    value = f"-----BEGIN PRIVATE KEY-----\n{line}\nnq==\n-----END PRIVATE KEY-----"
+    other = file.with_name("mcp.yaml")
+    other.write_text("key: |\n  " + value.replace("\n", "\n  "))
+    assert find(file, home, value) == [(str(other), "beside the file")]
+    other.write_text("key: |\n  -----BEGIN PRIVATE KEY-----\n  nq==\n")
+    assert find(file, home, value) == []
+
+
 def test_a_short_value_is_not_looked_for(file: Path, home: Path) -> None:
     (home / ".bash_history").write_text("ls abcdefg")
     assert find(file, home, "abcdefg") == []
