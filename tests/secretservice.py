@@ -15,11 +15,12 @@ LOCK = "import secretstorage; bus = secretstorage.dbus_init(); secretstorage.get
 class SecretService:
     """A context manager; ``variables`` is what reaches it. Its keyring lies below ``home``, which is ``user``'s.
 
-    Without a ``daemon`` there is only the bus.
+    Without a ``daemon`` there is only the bus. ``socket`` is where to have it, for those who know no address.
     """
 
-    def __init__(self, home: Path, user: int | None = None, *, daemon: bool = True) -> None:
+    def __init__(self, home: Path, user: int | None = None, *, daemon: bool = True, socket: Path | None = None) -> None:
         self._home, self._user, self._daemon = home, user, daemon
+        self._address = f"unix:path={socket}" if socket else f"unix:dir={home}"
         self._stack = ExitStack()
         self.variables: dict[str, str] = {}
 
@@ -32,7 +33,7 @@ class SecretService:
                 "--nofork",
                 "--nopidfile",
                 "--print-address=1",
-                f"--address=unix:dir={self._home}",
+                f"--address={self._address}",
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
