@@ -204,7 +204,7 @@ def test_a_file_that_cannot_be_read_is_said_and_does_not_keep_the_others_from_it
     broken.parent.mkdir()
     broken.write_text('{"mcpServers": {')
     assert run(["protect", "--yes", "--no-check"]) == 1 and ours(file) == {"echo"}
-    assert f"cannot be read: {broken}:1:" in capfd.readouterr().out
+    assert "cannot be read: line 1, column " in capfd.readouterr().out
 
 
 def test_only_the_host_that_is_named(home: Path, file: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -52,7 +52,7 @@ def protect() -> None:
 
 def test_nothing_there_is_nothing_off(capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["status", "--check"]) == 0
-    assert "no host's file was found" in capfd.readouterr().out
+    assert "no MCP application's file was found" in capfd.readouterr().out
     assert rows(capfd) == {}
 
 
@@ -257,7 +257,7 @@ def test_a_file_that_cannot_be_read_is_off(file: Path, capfd: pytest.CaptureFixt
     protect()
     file.write_text('{"mcpServers": {')
     (row,) = rows(capfd).values()
-    assert row["state"] == "unreadable" and f"{file}:1:" in row["reason"]
+    assert row["state"] == "unreadable" and "line 1, column 17: " in row["reason"]
     assert run(["status", "--check"]) == 1
 
 

@@ -17,8 +17,6 @@ INSTEAD = {
     "--volume": "filesystem.read or filesystem.write",
     "--mount": "filesystem.read or filesystem.write",
     "--env-file": "[environment]",
-    "-p": "nothing: a stdio server needs no published port",
-    "--publish": "nothing: a stdio server needs no published port",
     "-m": "sandbox.memory",
     "--memory": "sandbox.memory",
     "--cpus": "sandbox.cpus",
@@ -27,6 +25,8 @@ INSTEAD = {
     "--net": "network.allow",
     "--network": "network.allow",
 }
+#: Why a server does without an option.
+NEEDLESS = dict.fromkeys(("-p", "--publish"), "a stdio server needs no published port")
 
 
 def parse(words: Sequence[str], environment: Mapping[str, str]) -> Command:
@@ -38,7 +38,7 @@ def parse(words: Sequence[str], environment: Mapping[str, str]) -> Command:
         option, joined, value = rest.pop(0).partition("=")
         if option in PLAIN and not joined:
             continue
-        if not joined and option in {*VALUED, *INSTEAD, "-e", "--env"}:
+        if not joined and option in {*VALUED, *INSTEAD, *NEEDLESS, "-e", "--env"}:
             if not rest:
                 raise UsageError(f"docker run: {option} needs a value")
             value = rest.pop(0)
@@ -51,8 +51,11 @@ def parse(words: Sequence[str], environment: Mapping[str, str]) -> Command:
         elif option in ("--network", "--net") and value == "none":
             continue
         elif option not in VALUED:
-            instead = INSTEAD.get(option, "nothing: mcpbox decides it")
-            raise UsageError(f"docker run {option}: not passed on to the sandbox", f"use in the profile: {instead}")
+            if instead := INSTEAD.get(option):
+                hint = f"use in the profile: {instead}"
+            else:
+                hint = "leave it out: " + NEEDLESS.get(option, "mcpbox decides that itself")
+            raise UsageError(f"docker run {option}: not passed on to the sandbox", hint)
     if not rest:
         raise UsageError("docker run without an image", "accepted: docker run -i --rm IMAGE ARGUMENT…")
     image, *arguments = rest

@@ -58,7 +58,7 @@ def _migrate(files: Sequence[Surveyed], store: Store | None, yes: bool) -> int:
             planned.append((file, movable))
     count = sum(len(movable) for _, movable in planned)
     if not count:
-        click.echo("nothing can be moved" if stays else "no secret was found")
+        click.echo("nothing can be moved" if stays else "no secret was found" if files else survey.NONE)
         return 1 if wrong or stays else 0
     if store is None or not _agreed(f"Move {count} secrets out of {len(planned)} files?", yes):
         click.echo("nothing was changed")
@@ -74,8 +74,8 @@ def _migrate(files: Sequence[Surveyed], store: Store | None, yes: bool) -> int:
         click.echo(f"{file.found.path}: {len(movable)} secrets are in the store now")
         if redacted:
             click.echo(f"  mcpbox's own backups of it, {redacted} of them, have references in their place too")
-        if file.found.host.note:
-            click.echo(f"  {file.found.host.name}: {file.found.host.note}")
+        if advice := survey.advice(file):
+            click.echo(f"  {advice}")
         moved.append((file, movable))
     # Only now: what one file still held may have been moved out of it after another's.
     for file, movable in moved:
@@ -128,8 +128,9 @@ def _restore(files: Sequence[Surveyed], store: Store | None, yes: bool, configs:
 def _show(each: Candidate) -> None:
     place = " ".join(map(str, each.where))
     what = f"stays: {each.reason}" if each.reason else f"becomes {each.reference}"
-    text = f"{each.entry.name:<20}  {place:<32}  {each.kind:<20}  {masked(each.value):<22}  {what}"
-    click.secho(f"  {terminal.plain(text)}", fg="yellow" if each.reason else None)
+    text = f"{place}: {each.kind} {masked(each.value)} {what}"
+    lead = f"  {terminal.plain(each.entry.name)}"
+    click.secho(terminal.row(lead, 26, text), fg="yellow" if each.reason else None)
 
 
 def masked(value: str) -> str:

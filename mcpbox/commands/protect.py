@@ -69,7 +69,7 @@ def protect(hosts: Sequence[str], configs: Sequence[str], dry_run: bool, yes: bo
     wanted = [(file, rows) for file, _, rows in planned if any(not row.reason for row in rows)]
     anew = [row for *_, rows in planned for row in rows if row.drift and not row.failed]
     if not wanted and not anew:
-        click.echo("nothing to do" if files else "no host's file was found: name one with --config FILE")
+        click.echo("nothing to do" if files else f"{survey.NONE}: name one with --config FILE")
         return 1 if wrong else 0
     count = sum(not row.reason for _, rows in wanted for row in rows)
     what = [f"put {count} servers behind mcpbox"] * bool(count) + [f"approve {len(anew)} as they are now"] * bool(anew)
@@ -98,7 +98,7 @@ def unprotect(hosts: Sequence[str], configs: Sequence[str], dry_run: bool, yes: 
         managed = file.found.place.scope != "project" and survey.policy(file)
         if closed := file.broken or managed or survey.overwriter(file):
             wrong = True
-            _say(f"{file.found.path} {closed}", file.hint)
+            _say(f"{file.found.path}: {closed}" if file.broken else f"{file.found.path} {closed}", file.hint)
             continue
         keys = {record.key for record in known if record.file == file.real}
         reasons = {entry.path: _kept_behind(entry, entry.path in keys) for entry in wrapped}
@@ -267,15 +267,15 @@ def _finished(file: Surveyed, changed: configfile.Changed, count: int) -> None:
     if configfile.read(file.found.path).text != changed.after:
         _say(f"{path} has been written over since", "close its host, and run this again")
         return
-    click.echo(
-        f"{path}: {count} servers are behind mcpbox" + (f" (before: {changed.backup})" if changed.backup else "")
-    )
+    click.echo(f"{path}: {count} servers are behind mcpbox")
+    if changed.backup:
+        click.echo(f"  before: {changed.backup}")
     _note(file)
 
 
 def _note(file: Surveyed) -> None:
-    if file.found.host.note:
-        click.echo(f"  {file.found.host.name}: {file.found.host.note}")
+    if advice := survey.advice(file):
+        click.echo(f"  {advice}")
 
 
 def _closed(file: Surveyed) -> str:
@@ -310,7 +310,7 @@ def _heading(file: Surveyed) -> None:
 
 def _line(name: str, text: str, colour: str = "") -> None:
     # Names and messages come from strangers.
-    click.secho(f"  {terminal.plain(name):<24}{terminal.plain(text)}", fg=colour or None)
+    click.secho(terminal.row(f"  {terminal.plain(name)}", 26, text), fg=colour or None)
 
 
 def _say(message: str, hint: str = "") -> None:

@@ -58,7 +58,11 @@ def run(as_json: bool, check: bool) -> int:
     else:
         _show(rows)
         count = sum(row.state != "empty" for row in rows)
-        click.echo(f"{off} of {count} need attention" if rows else "no host's file was found")
+        click.echo(f"{off} of {count} need attention" if rows else survey.NONE)
+        if any(row.state == "unprotected" for row in rows):
+            click.echo("to put servers behind mcpbox: mcpbox protect")
+        if any(row.state == "protected" and row.plaintext for row in rows):
+            click.echo("to move their secrets to the keyring: mcpbox migrate-secrets")
     return 1 if check and off else 0
 
 
@@ -112,7 +116,8 @@ def _plaintext(entry: Entry, shape: Shape) -> list[str]:
     """Where the entry has secrets, never which."""
     from mcpbox import detect
 
-    return [".".join(map(str, placed.where)) for placed in detect.scan_entry(entry, shape)]
+    found = detect.scan_entry(entry, shape)
+    return [".".join(map(str, placed.where)) + f" ({placed.name})" * (placed.where[0] == "args") for placed in found]
 
 
 def _strings(value: object) -> Iterator[str]:
@@ -132,10 +137,11 @@ def _show(rows: Sequence[Row]) -> None:
         if row.file != file:
             file = row.file
             click.secho(f"{row.host}  {terminal.plain(file)}", bold=True)
-        state = click.style(f"{row.state:<13}", fg=COLOURS.get(row.state))
+        state = click.style(row.state, fg=COLOURS.get(row.state))
         about = row.reason or f"profile {row.profile or 'none'}{', ' if row.package else ''}{row.package}"
         if row.keyring:
             about += f", {len(row.keyring)} secrets in the keyring"
-        click.echo(f"  {terminal.plain(row.server):<24}{state}{terminal.plain(about)}")
+        name = terminal.plain(row.server)
+        click.echo(terminal.row(f"  {name:<24}{' ' * (len(name) >= 24)}{state}", 39, about))
         for text in (*row.drift, *(f"a secret in plain text: {where}" for where in row.plaintext)):
-            click.secho(f"{'':<39}{terminal.plain(text)}", fg="red")
+            click.secho(terminal.row("", 39, text), fg="red")

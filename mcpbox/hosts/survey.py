@@ -21,6 +21,8 @@ from mcpbox.hosts.model import Entry, Place, Shape
 from mcpbox.hosts.record import Record
 from mcpbox.hosts.rewrite import Plan
 
+NONE = "no MCP application's file was found"
+
 
 class Surveyed(Struct, frozen=True):
     """One file of a host. ``broken`` is why it cannot be read, "" if it can; ``named`` says that the user named it."""
@@ -107,6 +109,15 @@ def overwriter(file: Surveyed) -> str:
     if host.overwrites and discover.running(host):
         return f"would be written over by {host.name}, which is running: quit it, and run this again"
     return ""
+
+
+def advice(file: Surveyed) -> str:
+    """What the user has to know once the file was changed; "" for nothing."""
+    host = file.found.host
+    if host.overwrites:
+        # Its note says what to do before, which has been done.
+        return f"{host.name}: start it again"
+    return f"{host.name}: {host.note}" if host.note else ""
 
 
 def facts(
@@ -274,7 +285,7 @@ def _read(found: discover.Found, named: bool) -> Surveyed:
         document = parse(content.text, shape.format)
         servers = tuple(rewrite.plan(entry, found.host, shape) for entry in entries(document, shape))
     except DocumentError as error:
-        reason = f"{found.path}:{error.line}:{error.column}: {error.message}"
+        reason = f"line {error.line}, column {error.column}: {error.message}"
         return Surveyed(found, content.real, content.text, (), named, reason, "mend the file, and run this again")
     except UsageError as error:
         return Surveyed(found, content.real, content.text, (), named, f"{found.path}: {error.message}", error.hint)

@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -300,7 +299,7 @@ def _restated(data: bytes, format: Format, pieces: Pieces) -> bytes:
     anywhere = {old: own for old, own in pieces.values() if _is_telling(old)}
     try:
         text = data.decode()
-        leaves = _leaves(parse(text, format).get(()))
+        leaves = values.leaves(parse(text, format).get(()))
         found = {path: (leaf, at.get((_place(path), leaf)) or anywhere.get(leaf)) for path, leaf in leaves}
         wanted = {path: (leaf, own) for path, (leaf, own) in found.items() if own}
         return values.exchange(text, format, wanted).encode() if wanted else data
@@ -315,14 +314,6 @@ def _restated(data: bytes, format: Format, pieces: Pieces) -> bytes:
 
 def _place(path: tuple[Key, ...]) -> tuple[Key, ...]:
     return path[:-1] if isinstance(path[-1], int) else path
-
-
-def _leaves(value: Any, path: tuple[Key, ...] = ()) -> Iterator[tuple[tuple[Key, ...], str]]:
-    if isinstance(value, str) and path:
-        yield path, value
-    elif isinstance(value, dict | list):
-        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _leaves(inner, (*path, key))
 
 
 def _note() -> Path:

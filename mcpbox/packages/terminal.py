@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 
 ERASE = "\r\x1b[K"
@@ -45,3 +47,20 @@ def ask(question: str) -> bool:
 def plain(text: str) -> str:
     """Without what a terminal obeys: names and summaries come from strangers (CWE-150)."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def row(lead: str, at: int, text: str) -> str:
+    """``lead``, which may be coloured, and the plain form of ``text`` from column ``at`` on.
+
+    On a terminal it is wrapped there; in a file or a pipe a row is one line.
+    """
+    from click import unstyle
+
+    shown, size = plain(text), len(unstyle(lead))
+    lead += " " * (at - size) if size < at else "  "
+    if not sys.stdout.isatty():
+        return lead + shown
+    width = max(shutil.get_terminal_size().columns - at, 30)
+    lines = textwrap.wrap(shown, width, break_long_words=False, break_on_hyphens=False) or [""]
+    indent = "\n" + " " * at
+    return (lead if size < at else lead.rstrip() + indent) + indent.join(lines)
