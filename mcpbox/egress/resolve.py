@@ -22,13 +22,14 @@ def endpoint(address: str, port: int) -> tuple[int, int, int, str, tuple[Any, ..
 
 def is_own(address: str) -> bool:
     """Whether ``address`` is one of this machine's: those are what a socket can be bound to."""
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM) as sock:
-        try:
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM) as sock:
             sock.bind((address, 0))
-        except OSError as error:
-            # Any other reason leaves it open, and then it counts as own.
-            return error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-        return True
+    except OSError as error:
+        # No such address, or none of its kind, which could not be dialled either. Any other reason leaves it open, and
+        # then it counts as own.
+        return error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+    return True
 
 
 class Resolver:
