@@ -119,6 +119,12 @@ def test_modules_are_short() -> None:
     assert set(long) <= {"mcpbox.probe", "mcpbox.hosts"}
 
 
+def test_each_test_module_has_a_name_of_its_own() -> None:
+    """pytest imports them by it, so two of one name cannot run together; in halves that would not show."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert {name for name in names if names.count(name) > 1} == set()
+
+
 def loaded_by(statement: str) -> set[str]:
     code = f"import sys; before = set(sys.modules); {statement}; print(*(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
