@@ -29,9 +29,26 @@ class Blocked(Exception):
     """What stopped an attempt, where it was no OSError."""
 
 
+def connection(host, port):
+    """Each address of a name in turn, as ``socket.create_connection`` does, which tells of the last alone: of one that
+    cannot be had where the wall stands before the first, and its reset comes before ``connect`` is done."""
+    failed = []
+    for family, kind, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        sock = socket.socket(family, kind)
+        sock.settimeout(SECONDS)
+        try:
+            sock.connect(address)
+        except OSError as error:
+            sock.close()
+            failed.append(shown(error))
+        else:
+            return sock
+    raise Blocked(", ".join(failed))
+
+
 def tcp(host, port, send="hello"):
     """Connect by name or address, say something, and be answered."""
-    with closing(socket.create_connection((host, port), SECONDS)) as sock:
+    with closing(connection(host, port)) as sock:
         sock.sendall(send.encode("latin-1"))
         if not (data := sock.recv(1 << 16)):
             raise Blocked("closed without an answer")
