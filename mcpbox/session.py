@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from mcpbox import jsonrpc
 from mcpbox.jsonrpc import Line, Lines, Message, Notification, Oversized, ParseError, Request, Response
-from mcpbox.policy.base import Change, Policy, Refuse, Side, field
+from mcpbox.policy.base import Alert, Ask, Change, Consult, Policy, Refuse, Side, field
 
 #: Requests of one side that may be unanswered at a time. Hosts keep a handful; a server that asks without end must not
 #: fill mcpbox's memory.
@@ -134,7 +134,17 @@ class Session:
                     # Encoded here as well, so that a change that cannot be said in JSON is refused, not sent.
                     jsonrpc.encode(verdict.value)
                     message = replace(message, value=verdict.value, **_parts(message, verdict.value))
-                    actions.append(self._record("changed", side, message, policy=name, reason=verdict.reason))
+                    actions.append(
+                        self._record("changed", side, message, policy=name, reason=verdict.reason, **verdict.found)
+                    )
+                elif isinstance(verdict, Alert):
+                    actions.append(
+                        self._record("alert", side, message, policy=name, reason=verdict.reason, **verdict.found)
+                    )
+                elif isinstance(verdict, Ask):
+                    verdict = verdict.otherwise
+                elif isinstance(verdict, Consult):
+                    verdict = Refuse(f"the server has not answered {verdict.method}")
             except Exception as error:
                 verdict = Refuse(f"the policy failed: {type(error).__name__}: {error}")
             if isinstance(verdict, Refuse):
@@ -160,7 +170,7 @@ class Session:
         return ""
 
     def _refuse(self, side: Side, message: Message, verdict: Refuse, policy: str, actions: list[Action]) -> None:
-        actions.append(self._record("refused", side, message, policy=policy, reason=verdict.reason))
+        actions.append(self._record("refused", side, message, policy=policy, reason=verdict.reason, **verdict.found))
         text = f"mcpbox: {verdict.reason}" + (f" ({verdict.hint})" if verdict.hint else "")
         actions.append(Divert(f"[mcpbox] {message_name(message)} refused: {text[8:]}\n".encode()))
         if isinstance(message, Request):
@@ -209,7 +219,7 @@ class Session:
                 del cancelled[next(iter(cancelled))]
 
     @staticmethod
-    def _record(event: str, side: Side, message: Message, **more: str) -> Record:
+    def _record(event: str, side: Side, message: Message, **more: Any) -> Record:
         return Record({"event": event, "side": side.value, "message": message_name(message), **more})
 
 

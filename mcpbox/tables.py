@@ -83,23 +83,94 @@ class Network(Table, frozen=True):
     idle_seconds: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 3600
 
 
-class Tools(Table, frozen=True):
-    """``destructive`` marks what deletes, overwrites or sends for good, and hides none of it: ``deny`` does."""
+class Names(Table, frozen=True):
+    """Globs of names; what ``deny`` matches is not allowed, whatever ``allow`` says."""
 
     allow: tuple[str, ...] = ("*",)
     deny: tuple[str, ...] = ()
+
+
+class Tools(Names, frozen=True):
+    """``destructive`` marks what deletes, overwrites or sends for good, and hides none of it: ``deny`` does.
+
+    ``hints`` are annotations of the server's own that hide a tool, and ``host`` what one host application may have of
+    all this. ``first`` is what a server's definitions are when none of it has been seen: pinned, or waiting for
+    approval like every later one that is ``new``. ``describe`` are descriptions to show instead of the server's.
+    """
+
     destructive: tuple[str, ...] = ()
+    hide: tuple[Literal["destructive", "not-read-only", "open-world"], ...] = ()
+    host: dict[str, Names] = {}
+    first: Literal["pin", "wait"] = "pin"
     new: Literal["block", "allow"] = "allow"
     changed: Literal["block", "allow"] = "allow"
+    scan: Literal["off", "alert", "block"] = "off"
+    shadowing: Literal["off", "alert", "block"] = "off"
+    describe: dict[str, str] = {}
+
+
+#: What is done with something found in a message: nothing, a record of it, something else in its place, a refusal.
+Found = Literal["off", "alert", "redact", "block"]
+
+
+class ToolMessages(Table, frozen=True):
+    """What holds for the messages of some tools instead; None for what holds for all."""
+
+    secrets: Found | None = None
+    personal: Found | None = None
+    injection: Literal["off", "annotate", "block"] | None = None
 
 
 class Messages(Table, frozen=True):
+    """``redact_secrets`` is about what looks like a secret, and the values that mcpbox knows to be one; ``personal``
+    about numbers of cards, accounts and the like. ``reversible``: a placeholder that comes back in an argument of the
+    same server is turned back. ``tool`` has other rules for some tools, by globs, the first of which counts.
+    """
+
     max_bytes: Size = Size(16 << 20)
     redact_secrets: bool = False
+    personal: Found = "off"
+    reversible: bool = False
     injection: Literal["off", "annotate", "block"] = "off"
+    spotlight: bool = False
+    tool: dict[str, ToolMessages] = {}
     sampling: Literal["deny", "allow"] = "deny"
     elicitation: Literal["deny", "allow"] = "allow"
     roots: Literal["deny", "intersect", "allow"] = "intersect"
+
+
+class Flows(Table, frozen=True):
+    """What of one server's results may go into another's arguments, within one session of a host.
+
+    ``sensitive`` are the tools whose results are, besides results with secrets or personal data; ``arriving`` is what
+    happens where such data comes in the arguments of this server's tools.
+    """
+
+    sensitive: tuple[str, ...] = ()
+    arriving: Literal["off", "alert", "ask", "block"] = "off"
+
+
+class Sequence(Table, frozen=True):
+    """A call to a tool like ``then`` after one to a tool like ``after`` in the same session."""
+
+    after: str
+    then: str
+    action: Literal["alert", "ask", "block"] = "block"
+
+
+class Calls(Table, frozen=True):
+    """How tools may be called in a session: so many times a minute, so many times in a row with the same arguments; 0
+    for any number."""
+
+    per_minute: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)] = 0
+    repeats: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)] = 0
+    sequences: tuple[Sequence, ...] = ()
+
+
+class Audit(Table, frozen=True):
+    """What goes on record of arguments and results: keyed digests, or all of it as it was passed on."""
+
+    content: Literal["digest", "full"] = "digest"
 
 
 class Profile(Table, frozen=True):
@@ -120,7 +191,12 @@ class Profile(Table, frozen=True):
     environment: dict[str, str] = {}
     secrets: dict[str, str] = {}
     tools: Tools = Tools()
+    resources: Names = Names()
+    prompts: Names = Names()
     messages: Messages = Messages()
+    flows: Flows = Flows()
+    calls: Calls = Calls()
+    audit: Audit = Audit()
 
     @property
     def required_secrets(self) -> dict[str, str]:

@@ -13,12 +13,10 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mcpbox import command, paths, policy, profile, relay, sandbox, sessions
+from mcpbox import command, paths, profile, relay, sandbox, sessions, wire
 from mcpbox.errors import McpboxError, Unprepared, UsageError
 from mcpbox.journal import Journal
-from mcpbox.policy.base import Rules
 from mcpbox.secrets import PREFIX
-from mcpbox.session import Session
 from mcpbox.spec import build_spec, own_environment, server_name
 
 #: Seconds a host waits for the answer to its first request, where that is known; mcpbox answers in its place just
@@ -123,18 +121,9 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
             )
     # What earlier crashes left; after the start, which it must not delay.
     threading.Thread(target=sessions.reap, name="reap", daemon=True).start()
-    messages = resolved.profile.messages
-    rules = Rules(
-        tools_allow=resolved.profile.tools.allow,
-        tools_deny=resolved.profile.tools.deny,
-        sampling=messages.sampling,
-        elicitation=messages.elicitation,
-        roots=messages.roots,
-        visible=tuple(mount.target for mount in spec.mounts),
-    )
     gc.freeze()
     gc.enable()
-    messenger = Session(policy.build(rules), int(messages.max_bytes))
+    messenger = wire.session(resolved, spec, name=name, host=options.host)
     left = patience * 0.9 - (time.monotonic() - began)
     within = max(left, patience * 0.1)
     code = relay.Relay(messenger, process, record, answer_within=within, redact=redact, filtered=filtered).run()

@@ -21,6 +21,7 @@ MODULES = {
 PURE = (
     "mcpbox.arguments",
     "mcpbox.command.model",
+    "mcpbox.definitions",
     "mcpbox.detect",
     "mcpbox.detect.entropy",
     "mcpbox.detect.names",
@@ -59,6 +60,7 @@ PURE = (
     "mcpbox.secrets.reference",
     "mcpbox.session",
     "mcpbox.tables",
+    "mcpbox.texts",
 )
 IMPURE = {
     "os",

@@ -1,8 +1,11 @@
-"""What a policy is: a pure rule that looks at one message and lets it pass, changes it, or refuses it. No I/O."""
+"""What a policy is: a pure rule that looks at one message and lets it pass, changes it, or refuses it. No I/O.
+
+What a policy needs to know of other sessions and of earlier ones it asks of a store, which ``wrap`` hands it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Protocol
 
@@ -22,11 +25,30 @@ class Side(Enum):
         return Side.SERVER if self is Side.CLIENT else Side.CLIENT
 
 
+class Question(Struct, frozen=True):
+    """To be put to the user, in the host, where that can ask.
+
+    ``accepted`` is called if the user says yes, and returns what is then to be sent to the host.
+    """
+
+    text: str
+    accepted: Callable[[], Sequence[Mapping[str, Any]]]
+
+
 class Change(Struct, frozen=True):
-    """Forward ``value`` in the place of the message."""
+    """Forward ``value`` in the place of the message; what was ``found`` in it goes on record, never its content."""
 
     value: dict[str, Any]
     reason: str
+    found: Mapping[str, Any] = {}
+    question: Question | None = None
+
+
+class Alert(Struct, frozen=True):
+    """Forward the message as it is, and put on record that it was remarkable."""
+
+    reason: str
+    found: Mapping[str, Any] = {}
 
 
 class Refuse(Struct, frozen=True):
@@ -34,9 +56,27 @@ class Refuse(Struct, frozen=True):
 
     reason: str
     hint: str = ""
+    found: Mapping[str, Any] = {}
 
 
-Verdict = Change | Refuse | None
+class Ask(Struct, frozen=True):
+    """Forward the host's request if the user says yes; where the host cannot ask, and on a no, ``otherwise`` holds."""
+
+    text: str
+    otherwise: Refuse
+
+
+class Consult(Struct, frozen=True):
+    """Ask the server first, by a request of mcpbox's own whose answer passes the policies and goes to nobody else.
+
+    Then the host's request is judged again.
+    """
+
+    method: str
+    params: Mapping[str, Any] = {}
+
+
+Verdict = Change | Alert | Refuse | Ask | Consult | None
 
 
 class Policy(Protocol):
@@ -48,6 +88,8 @@ class Policy(Protocol):
 class Rules(Struct, frozen=True):
     """What the profile says about messages, in the form that policies take."""
 
+    server: str = ""
+    host: str = ""
     tools_allow: tuple[str, ...] = ("*",)
     tools_deny: tuple[str, ...] = ()
     sampling: str = "deny"
