@@ -227,7 +227,8 @@ class Relay:
 
     def _close_stdin(self) -> None:
         """Pass on the end of the host's input, after the last byte of it."""
-        if self._host_in not in self._reading and not self._stdin_closed and not self._outlets[Side.SERVER].size:
+        left = self._outlets[Side.SERVER].size or self._session.holding()
+        if self._host_in not in self._reading and not self._stdin_closed and not left:
             self._stdin_closed = True
             self._process.close_stdin()
 

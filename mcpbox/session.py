@@ -6,56 +6,55 @@ that no policy changes leaves as the bytes that arrived.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from mcpbox import jsonrpc
+from mcpbox import elicit, jsonrpc
+from mcpbox.actions import Action as Action
+from mcpbox.actions import Divert as Divert
+from mcpbox.actions import Record as Record
+from mcpbox.actions import Send as Send
+from mcpbox.bounded import Bounded
+from mcpbox.held import SHOWN, Asking, Case, Key, Open, is_cancellation, is_recorded, message_name, recorded_id, target
 from mcpbox.jsonrpc import Line, Lines, Message, Notification, Oversized, ParseError, Request, Response
 from mcpbox.policy.base import Alert, Ask, Change, Consult, Policy, Refuse, Side, field
+from mcpbox.waiting import Waiting
 
-#: Requests of one side that may be unanswered at a time. Hosts keep a handful; a server that asks without end must not
-#: fill mcpbox's memory.
-MAX_PENDING = 4096
-
-MODERN_VERSION = "io.modelcontextprotocol/protocolVersion"
-
-
-class Send(Struct, frozen=True):
-    """Write ``data`` to the side ``to``."""
-
-    to: Side
-    data: bytes
-
-
-class Record(Struct, frozen=True):
-    """Put ``event`` on record; if that fails, the session must end."""
-
-    event: Mapping[str, Any]
-
-
-class Divert(Struct, frozen=True):
-    """Show ``data``, which is not for the host, on standard error."""
-
-    data: bytes
-
-
-Action = Send | Record | Divert
+#: Requests of one side that may be unanswered at a time, and how many times the largest message they may take
+#: together. Hosts keep a handful; a server that asks without end must not fill mcpbox's memory.
+MAX_PENDING, PENDING_LINES = 4096, 4
+#: Characters of a reason, which may quote what one side has sent.
+MAX_REASON = 2000
 
 
 class Session:
-    """One host talking to one server, from the first byte to the last."""
+    """One host talking to one server, from the first byte to the last.
 
-    def __init__(self, policies: Sequence[Policy], max_bytes: int) -> None:
-        self._policies = policies
+    ``clock`` returns microseconds that only grow. ``nonce`` returns a string that nobody can guess, and another each
+    time; without it, the user of a host of protocol 2026-07-28 is asked nothing.
+    """
+
+    def __init__(
+        self,
+        policies: Sequence[Policy],
+        max_bytes: int,
+        *,
+        clock: Callable[[], int] = int,
+        nonce: Callable[[], str] | None = None,
+    ) -> None:
+        self._policies = [(type(policy).__name__, policy.judge) for policy in policies]
         self.max_bytes = max_bytes
+        self._clock = clock
         self._lines = {side: Lines(max_bytes) for side in Side}
-        self._pending: dict[Side, dict[tuple[bool, jsonrpc.Id], Request]] = {side: {} for side in Side}
-        self._cancelled: dict[Side, dict[tuple[bool, jsonrpc.Id], Request]] = {side: {} for side in Side}
+        size = PENDING_LINES * max_bytes
+        self._pending: dict[Side, Bounded[Key, Open]] = {side: Bounded(MAX_PENDING, size) for side in Side}
+        self._cancelled: dict[Side, Bounded[Key, Open]] = {side: Bounded(MAX_PENDING, size) for side in Side}
+        self._waiting = Waiting(max_bytes, lambda side, key: self._is_open(side, key), nonce)
         self._initialized = False
-        #: whether the server has accepted the host's initialize
+        self._greeting: Key | None = None
+        #: whether the server has accepted a request of the host
         self.started = False
 
     def receive(self, side: Side, data: bytes) -> list[Action]:
@@ -69,115 +68,229 @@ class Session:
         """What to do at the end of ``side``'s stream."""
         actions: list[Action] = []
         for line in self._lines[side].finish():
+            if isinstance(line, Line) and self._waiting:
+                # Something else is to follow it.
+                line = Line(line.data + b"\n")
             self._take(side, line, actions)
         return actions
 
     def abandon(self, code: int, reason: str, hint: str = "") -> list[Action]:
         """Answer every open request of the host with an error: nobody else will."""
         data = {"hint": hint} if hint else None
+        requests = [each.request for each in self._pending[Side.CLIENT].clear()] + self._waiting.drop()
+        self._greeting = None
         answers: list[Action] = [
             Send(Side.CLIENT, jsonrpc.encode(jsonrpc.error(request.id, code, f"mcpbox: {reason}", data)))
-            for request in self._pending[Side.CLIENT].values()
+            for request in requests
         ]
-        self._pending[Side.CLIENT].clear()
         if answers:
             answers.insert(0, Record({"event": "abandoned", "reason": reason, "requests": len(answers)}))
         return answers
 
     def waiting(self) -> bool:
         """Whether a request of the host is unanswered."""
-        return bool(self._pending[Side.CLIENT])
+        return bool(self._pending[Side.CLIENT]) or bool(self._waiting)
+
+    def holding(self) -> bool:
+        """Whether a request of the host has not been passed on yet, and may still be."""
+        return bool(self._waiting)
 
     def _take(self, side: Side, line: Line | Oversized, actions: list[Action]) -> None:
         if isinstance(line, Oversized):
             self._oversized(side, line, actions)
-            return
-        if not line.data.strip():
-            return
-        try:
-            value = jsonrpc.parse(line.data)
-            batch = isinstance(value, list)
-            # An empty batch is an error of its own (JSON-RPC 2.0, section 6).
-            if batch and not value:
-                raise ParseError("an empty batch")
-            messages = [jsonrpc.classify(item) for item in (value if batch else [value])]
-        except ParseError as error:
-            self._malformed(side, line.data, str(error), actions)
-            return
-        kept = [self._judge(side, message, actions) for message in messages]
-        forwarded = [item for item in kept if item is not None]
-        if not forwarded:
-            return
-        if all(item is message.value for item, message in zip(kept, messages, strict=True)):
-            actions.append(Send(side.other, line.data))
-        else:
-            actions.append(Send(side.other, jsonrpc.encode(forwarded if batch else forwarded[0])))
-
-    def _judge(self, side: Side, message: Message, actions: list[Action]) -> dict[str, Any] | None:
-        """What of ``message`` is to be forwarded; None for nothing. Refusals are recorded and answered."""
-        original = message
-        if isinstance(message, Response):
-            request = self._answered(side, message.id)
-            if request is None and not (message.id is None and "error" in message.value):
-                actions.append(self._record("unsolicited", side, message))
-                return None
-            message = replace(message, request=request)
-            self.started |= request is not None and request.method == "initialize" and "result" in message.value
-        elif isinstance(message, Request) and (reason := self._unacceptable(side, message)):
-            self._refuse(side, message, Refuse(reason), "session", actions)
-            return None
-        for policy in self._policies:
-            name = type(policy).__name__
+        elif line.data.strip():
             try:
-                verdict = policy.judge(side, message)
+                value = jsonrpc.parse(line.data)
+                # An empty batch is an error of its own (JSON-RPC 2.0, section 6).
+                if isinstance(value, list) and not value:
+                    raise ParseError("an empty batch")
+                messages = [jsonrpc.classify(item) for item in (value if isinstance(value, list) else [value])]
+            except ParseError as error:
+                self._malformed(side, line.data, str(error), actions)
+                return
+            if isinstance(value, list):
+                self._batch(side, line.data, messages, actions)
+            elif (passed := self._admit(side, messages[0], line.data, actions)) is not None:
+                actions.append(Send(side.other, passed))
+        if self._greeting is None:
+            self._waiting.send(self._clock, actions)
+        self._waiting.put(actions)
+
+    def _batch(self, side: Side, line: bytes, messages: list[Message], actions: list[Action]) -> None:
+        passed: list[bytes] = []
+        same = True
+        for message in messages:
+            try:
+                data = jsonrpc.encode(message.value)
+            except ValueError:
+                self._refuse(side, message, Refuse("a number that is too large for a batch"), "session", actions)
+                same = False
+                continue
+            kept = self._admit(side, message, data, actions)
+            same &= kept is data
+            if kept is not None:
+                passed.append(kept)
+        if same:
+            actions.append(Send(side.other, line))
+        elif passed:
+            actions.append(Send(side.other, b"[" + b",".join(each[:-1] for each in passed) + b"]\n"))
+
+    def _admit(self, side: Side, message: Message, line: bytes, actions: list[Action]) -> bytes | None:
+        """The line that is to be sent for ``message``, None for none now. Refusals are recorded and answered."""
+        since = 0
+        if isinstance(message, Response):
+            if self._settled(side, message, line, actions):
+                return None
+            answered = self._answered(side, message.id)
+            if answered is None and not (message.id is None and "error" in message.value):
+                actions.append(_record("unsolicited", side, message))
+                return None
+            if answered is not None:
+                since = answered.since
+                message = replace(message, request=answered.request)
+                self.started |= side is Side.SERVER and "result" in message.value
+        elif isinstance(message, Request):
+            if reason := self._unacceptable(side, message, len(line)):
+                self._refuse(side, message, Refuse(reason), "session", actions)
+                return None
+            if side is Side.CLIENT and field(message.params, "requestState") is not None:
+                try:
+                    asking = self._waiting.returned(message)
+                except ValueError as error:
+                    self._refuse(side, message, Refuse(str(error)), "session", actions)
+                    return None
+                if asking:
+                    answer = field(message.params, "inputResponses", elicit.INPUT)
+                    return asking.case.data if self._go_on(asking, answer, actions) else None
+        elif is_cancellation(message) and self._is_withdrawn(side, message, actions):
+            return None
+        case = Case(side, message, line, message, line, message, since=since)
+        return case.data if self._judge(case, actions) else None
+
+    def _judge(self, case: Case, actions: list[Action]) -> bool:
+        """Whether ``case.data`` is to be sent. A case that is held says nothing of what it went through so far."""
+        said: list[Action] = []
+        side = case.side
+        for number in range(case.next, len(self._policies)):
+            name, judge = self._policies[number]
+            try:
+                verdict = judge(side, case.message)
+                if verdict is None:
+                    continue
                 if isinstance(verdict, Change):
-                    # Encoded here as well, so that a change that cannot be said in JSON is refused, not sent.
-                    jsonrpc.encode(verdict.value)
-                    message = replace(message, value=verdict.value, **_parts(message, verdict.value))
-                    actions.append(
-                        self._record("changed", side, message, policy=name, reason=verdict.reason, **verdict.found)
-                    )
-                elif isinstance(verdict, Alert):
-                    actions.append(
-                        self._record("alert", side, message, policy=name, reason=verdict.reason, **verdict.found)
-                    )
+                    case.change(verdict)
+                    said.append(_verdict("changed", side, case.message, verdict, name))
+                    if verdict.question:
+                        self._waiting.propose(verdict.question, name)
+                    continue
+                if isinstance(verdict, Alert):
+                    said.append(_verdict("alert", side, case.message, verdict, name))
+                    continue
+                if isinstance(verdict, Consult):
+                    verdict = self._waiting.consult(case, verdict)
+                    if verdict is None:
+                        return False
                 elif isinstance(verdict, Ask):
-                    verdict = verdict.otherwise
-                elif isinstance(verdict, Consult):
-                    verdict = Refuse(f"the server has not answered {verdict.method}")
+                    verdict = self._waiting.ask(case, name, number, verdict, said)
+                    if verdict is None:
+                        actions += said
+                        return False
+                elif not isinstance(verdict, Refuse):
+                    raise TypeError(f"not a verdict: {type(verdict).__name__}")
             except Exception as error:
                 verdict = Refuse(f"the policy failed: {type(error).__name__}: {error}")
-            if isinstance(verdict, Refuse):
-                self._refuse(side, message, verdict, name, actions)
-                return None
-        if isinstance(message, Request):
-            self._pending[side][jsonrpc.key(message.id)] = message
-            self._initialized |= side is Side.CLIENT and message.method == "initialize"
-        elif isinstance(message, Notification) and message.method == "notifications/cancelled":
-            self._cancel(side, field(message.params, "requestId"))
-        return original.value if message.value is original.value else message.value
+            actions += said
+            self._refuse(side, case.message, verdict, name, actions, answer=not case.own)
+            return False
+        actions += said
+        self._pass(case, actions)
+        return True
 
-    def _unacceptable(self, side: Side, request: Request) -> str:
-        pending = self._pending[side]
-        if jsonrpc.key(request.id) in pending:
+    def _pass(self, case: Case, actions: list[Action]) -> None:
+        """What follows from a message's being sent."""
+        side, message = case.side, case.message
+        if isinstance(message, Request):
+            now = self._clock()
+            size = len(case.line)
+            self._pending[side].put(jsonrpc.key(message.id), Open(message, now, size), size)
+            if side is Side.CLIENT and message.method == "initialize":
+                self._initialized = True
+                self._greeting = jsonrpc.key(message.id)
+                self._waiting.capabilities = field(message.params, "capabilities")
+            if is_recorded(message.method):
+                actions.append(_traffic("call", message, case, message.params))
+        elif isinstance(message, Response):
+            request = message.request
+            if request and is_recorded(request.method):
+                failed = "error" in message.value
+                content = message.value["error" if failed else "result"]
+                micros = max(0, self._clock() - case.since)
+                failed |= field(content, "isError") is True
+                actions.append(_traffic("result", request, case, content, micros=micros, error=failed))
+        elif is_cancellation(message):
+            self._cancel(side, field(message.params, "requestId"))
+        elif side is Side.CLIENT and message.method == "notifications/initialized":
+            self._waiting.ready = True
+
+    def _settled(self, side: Side, message: Response, line: bytes, actions: list[Action]) -> bool:
+        """Whether the response answers a request of mcpbox's own; what waited for it then goes on."""
+        if side is Side.CLIENT:
+            found = self._waiting.answered(message.id)
+            if isinstance(found, Asking):
+                if self._go_on(found, message.result, actions):
+                    actions.append(Send(Side.SERVER, found.case.data))
+            elif found:
+                self._waiting.settle(found, elicit.has_agreed(message.result), actions)
+            return found is not None
+        consulting = self._waiting.consulted(message.id)
+        if consulting is None:
+            return False
+        message = replace(message, request=consulting.request)
+        self._judge(Case(side, message, line, message, line, message, since=consulting.since, own=True), actions)
+        for case in consulting.waiters.values():
+            case.restart()
+            if self._judge(case, actions):
+                actions.append(Send(Side.SERVER, case.data))
+        return True
+
+    def _go_on(self, asking: Asking, answer: Any, actions: list[Action]) -> bool:
+        """Whether the case that the user was asked about is to be sent, after the policies that it has not seen."""
+        case, agreed = asking.case, elicit.has_agreed(answer)
+        actions.append(_record("answered", case.side, case.message, policy=asking.policy, agreed=agreed))
+        if not agreed:
+            self._refuse(case.side, case.message, asking.otherwise, asking.policy, actions)
+            return False
+        case.keep(asking.number + 1)
+        return self._judge(case, actions)
+
+    def _is_open(self, side: Side, key: Key) -> bool:
+        return key in self._pending[side] or key in self._cancelled[side] or self._waiting.is_own(side, key)
+
+    def _unacceptable(self, side: Side, request: Request, size: int) -> str:
+        pending, key = self._pending[side], jsonrpc.key(request.id)
+        if key in pending or self._waiting.is_own(side, key) or (side is Side.CLIENT and key in self._waiting):
             return "a request with this id is still unanswered"
-        if len(pending) >= MAX_PENDING:
-            return f"{MAX_PENDING} requests are unanswered"
+        if not pending.has_room(size):
+            return f"{len(pending)} requests are unanswered"
         # Protocol 2026-07-28, basic/transports: servers must not send requests; without the handshake of an older
         # protocol the host has not agreed to any.
         if side is Side.SERVER and not self._initialized:
             return "a server's request before initialize"
         return ""
 
-    def _refuse(self, side: Side, message: Message, verdict: Refuse, policy: str, actions: list[Action]) -> None:
-        actions.append(self._record("refused", side, message, policy=policy, reason=verdict.reason, **verdict.found))
+    def _refuse(
+        self, side: Side, message: Message, verdict: Refuse, policy: str, actions: list[Action], *, answer: bool = True
+    ) -> None:
+        actions.append(_verdict("refused", side, message, verdict, policy))
         text = f"mcpbox: {verdict.reason}" + (f" ({verdict.hint})" if verdict.hint else "")
-        actions.append(Divert(f"[mcpbox] {message_name(message)} refused: {text[8:]}\n".encode()))
+        # What a policy quotes may have come in by another way than the parser's.
+        text = text[:MAX_REASON].encode(errors="replace").decode()
+        shown = elicit.plain(f"[mcpbox] {message_name(message)} refused: {text[8:]}", MAX_REASON)
+        actions.append(Divert(shown.encode() + b"\n"))
         if isinstance(message, Request):
             actions.append(Send(side, jsonrpc.encode(_denial(message, text))))
-        elif isinstance(message, Response) and message.request:
-            answer = jsonrpc.error(message.id, jsonrpc.DENIED, text)
-            actions.append(Send(side.other, jsonrpc.encode(answer)))
+        elif isinstance(message, Response) and message.request and answer:
+            actions.append(Send(side.other, jsonrpc.encode(jsonrpc.error(message.id, jsonrpc.DENIED, text))))
 
     def _malformed(self, side: Side, data: bytes, reason: str, actions: list[Action]) -> None:
         if side is Side.SERVER:
@@ -197,43 +310,62 @@ class Session:
         reason = f"a message of {line.size} bytes, more than max_bytes = {self.max_bytes}"
         actions.append(Record({"event": "oversized", "side": side.value, "bytes": line.size, "kind": kind}))
         actions.append(Divert(f"[mcpbox] dropped {reason}, from the {side.value}\n".encode()))
-        if kind == "response":
-            if self._answered(side, id) is None:
-                return
-        elif kind == "unknown" and side is Side.SERVER:
-            return
         answer = jsonrpc.error(id, jsonrpc.TOO_LARGE, f"mcpbox: {reason}")
-        actions.append(Send(side.other if kind == "response" else side, jsonrpc.encode(answer)))
+        if kind == "response":
+            # As an error it still answers what mcpbox itself has asked.
+            if not self._settled(side, Response(id, answer), b"", actions) and self._answered(side, id):
+                actions.append(Send(side.other, jsonrpc.encode(answer)))
+        elif kind == "request" or side is Side.CLIENT:
+            actions.append(Send(side, jsonrpc.encode(answer)))
 
-    def _answered(self, side: Side, id: jsonrpc.Id) -> Request | None:
+    def _answered(self, side: Side, id: jsonrpc.Id) -> Open | None:
         """The request of the other side that a response of ``side`` with this id answers; it is open no longer."""
         key = jsonrpc.key(id)
-        return self._pending[side.other].pop(key, None) or self._cancelled[side.other].pop(key, None)
+        if side is Side.SERVER and key == self._greeting:
+            self._greeting = None
+        return self._pending[side.other].take(key) or self._cancelled[side.other].take(key)
+
+    def _is_withdrawn(self, side: Side, message: Notification, actions: list[Action]) -> bool:
+        """Whether the cancellation is of something that the other side has never seen."""
+        id = field(message.params, "requestId")
+        if not jsonrpc.is_id(id):
+            return False
+        if side is Side.CLIENT and self._waiting.withdraw(id, actions):
+            return True
+        if self._waiting.is_own(side, jsonrpc.key(id)):
+            actions.append(_record("unsolicited", side, message))
+            return True
+        return False
 
     def _cancel(self, side: Side, id: Any) -> None:
         """A cancelled request may still be answered, since the two cross on the wire, and may never be."""
-        if jsonrpc.is_id(id) and (request := self._pending[side].pop(jsonrpc.key(id), None)):
-            cancelled = self._cancelled[side]
-            cancelled[jsonrpc.key(id)] = request
-            if len(cancelled) > MAX_PENDING:
-                del cancelled[next(iter(cancelled))]
-
-    @staticmethod
-    def _record(event: str, side: Side, message: Message, **more: Any) -> Record:
-        return Record({"event": event, "side": side.value, "message": message_name(message), **more})
+        if jsonrpc.is_id(id) and (request := self._pending[side].take(jsonrpc.key(id))):
+            self._cancelled[side].put_for_oldest(jsonrpc.key(id), request, request.size)
 
 
-def message_name(message: Message) -> str:
-    """A message in a word or two, for people and records; never its content."""
-    if isinstance(message, Response):
-        return f"response to {message.request.method if message.request else 'nothing'}"
-    if isinstance(message, Request) and message.method == "tools/call":
-        return f"tools/call {field(message.params, 'name')}"
-    return message.method
+def _record(event: str, side: Side, message: Message, found: Mapping[str, Any] = {}, **more: Any) -> Record:
+    return Record({**found, "event": event, "side": side.value, "message": message_name(message), **more})
 
 
-def _parts(message: Message, value: dict[str, Any]) -> dict[str, Any]:
-    return {"params": value.get("params")} if isinstance(message, Request | Notification) else {}
+def _verdict(event: str, side: Side, message: Message, verdict: Change | Alert | Refuse, policy: str) -> Record:
+    reason = verdict.reason[:MAX_REASON]
+    return _record(event, side, message, verdict.found, policy=policy, reason=reason)
+
+
+def _traffic(event: str, request: Request, case: Case, content: Any, **more: Any) -> Record:
+    """What a request or its answer is put on record as, whoever sent it."""
+    found = {"method": request.method[:SHOWN], "target": target(request), "id": recorded_id(request.id)}
+    return Record(
+        {
+            "event": event,
+            "side": case.side.value,
+            "message": message_name(case.message),
+            **found,
+            "bytes": len(case.data),
+            **more,
+        },
+        content,
+    )
 
 
 def _denial(request: Request, text: str) -> dict[str, Any]:
@@ -241,6 +373,6 @@ def _denial(request: Request, text: str) -> dict[str, Any]:
     if request.method != "tools/call":
         return jsonrpc.error(request.id, jsonrpc.DENIED, text)
     result: dict[str, Any] = {"content": [{"type": "text", "text": text}], "isError": True}
-    if field(request.params, "_meta", MODERN_VERSION) is not None:
+    if elicit.is_modern(request):
         result["resultType"] = "complete"
     return {"jsonrpc": "2.0", "id": request.id, "result": result}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 from mcpbox import policy
 from mcpbox.policy.base import Rules
 from mcpbox.profile import Resolved
@@ -22,4 +25,12 @@ def session(resolved: Resolved, spec: SandboxSpec, *, name: str, host: str) -> S
         roots=messages.roots,
         visible=tuple(mount.target for mount in spec.mounts),
     )
-    return Session(policy.build(rules), int(messages.max_bytes))
+    return Session(policy.build(rules), int(messages.max_bytes), clock=_micros, nonce=_nonce)
+
+
+def _micros() -> int:
+    return time.monotonic_ns() // 1000
+
+
+def _nonce() -> str:
+    return os.urandom(16).hex()

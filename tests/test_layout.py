@@ -19,7 +19,9 @@ MODULES = {
     for path in PACKAGE.rglob("*.py")
 }
 PURE = (
+    "mcpbox.actions",
     "mcpbox.arguments",
+    "mcpbox.bounded",
     "mcpbox.command.model",
     "mcpbox.definitions",
     "mcpbox.detect",
@@ -36,7 +38,9 @@ PURE = (
     "mcpbox.egress.names",
     "mcpbox.egress.rules",
     "mcpbox.egress.sniff",
+    "mcpbox.elicit",
     "mcpbox.errors",
+    "mcpbox.held",
     "mcpbox.hosts",
     "mcpbox.hosts.document",
     "mcpbox.hosts.entries",
@@ -61,6 +65,7 @@ PURE = (
     "mcpbox.session",
     "mcpbox.tables",
     "mcpbox.texts",
+    "mcpbox.waiting",
 )
 IMPURE = {
     "os",

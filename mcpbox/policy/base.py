@@ -60,7 +60,10 @@ class Refuse(Struct, frozen=True):
 
 
 class Ask(Struct, frozen=True):
-    """Forward the host's request if the user says yes; where the host cannot ask, and on a no, ``otherwise`` holds."""
+    """Forward the host's request if the user says yes; where the host cannot ask, and on a no, ``otherwise`` holds.
+
+    After a yes the policies that follow judge it, and those before do not again.
+    """
 
     text: str
     otherwise: Refuse
@@ -69,7 +72,8 @@ class Ask(Struct, frozen=True):
 class Consult(Struct, frozen=True):
     """Ask the server first, by a request of mcpbox's own whose answer passes the policies and goes to nobody else.
 
-    Then the host's request is judged again.
+    Then the host's request is judged again, as it came and by all policies, so that those which count belong after
+    those which consult. To want the same answer twice for one request is to refuse it.
     """
 
     method: str
