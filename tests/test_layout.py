@@ -25,6 +25,7 @@ PURE = (
     "mcpbox.command.model",
     "mcpbox.definitions",
     "mcpbox.detect",
+    "mcpbox.detect.engine",
     "mcpbox.detect.entropy",
     "mcpbox.detect.names",
     "mcpbox.detect.placeholders",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 
 from msgspec import Struct
 
@@ -15,14 +16,18 @@ class Format(Struct, frozen=True):
     """One format: ``kind`` is also the name that a secret of it gets where nothing better is known.
 
     ``pattern`` matches the whole token and nothing else. ``marks`` are texts one of which every token of the format
-    contains; without one of them in a value the pattern is not tried. The time stays linear because repetitions are
-    bounded, none is followed by another that could take its text, and a token does not begin inside a run of its own
-    letters: where those include + and /, the pattern says so itself.
+    contains; without one of them in a value the pattern is not tried. ``before`` is how many characters of the token
+    stand before the mark, at least and at most; ``near``, where a mark is too common to be looked for by itself, a
+    pattern that matches at the mark of every token. The time stays linear because repetitions are bounded, none is
+    followed by another that could take its text, and a token does not begin inside a run of its own letters: where
+    those include + and /, the pattern says so itself.
     """
 
     kind: str
     marks: tuple[str, ...]
     pattern: str
+    before: tuple[int, int] = (0, 0)
+    near: str = ""
 
 
 #: RFC 4122's text form.
@@ -49,25 +54,32 @@ TOKENS = (
     Format("slack-refresh-token", ("xoxe-", "xoxe.xox"), r"xoxe(?:\.xox[bp])?-[0-9]-[A-Za-z0-9]{140,220}"),
     Format(
         "slack-webhook",
-        ("hooks.slack.com/",),
+        ("https://hooks.slack.com/",),
         r"https://hooks\.slack\.com/services/T[A-Z0-9]{8,12}/B[A-Z0-9]{8,12}/[A-Za-z0-9]{24}",
     ),
-    Format("discord-bot-token", (".",), r"[MNO][A-Za-z0-9_-]{23,27}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,38}"),
+    Format(
+        "discord-bot-token",
+        (".",),
+        r"[MNO][A-Za-z0-9_-]{23,27}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,38}",
+        (24, 28),
+        r"\.(?=[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27})",
+    ),
     Format(
         "discord-webhook",
-        ("/api/webhooks/",),
+        ("https://discord",),
         r"https://discord(?:app)?\.com/api/webhooks/[0-9]{17,20}/[A-Za-z0-9_-]{60,68}",
     ),
-    Format("telegram-bot-token", (":AA",), r"[0-9]{8,10}:AA[A-Za-z0-9_-]{33}"),
+    Format("telegram-bot-token", (":AA",), r"[0-9]{8,10}:AA[A-Za-z0-9_-]{33}", (8, 10)),
     Format(
         "teams-webhook",
         (".webhook.office.com/",),
         rf"https://[a-z0-9-]{{1,63}}\.webhook\.office\.com/webhookb2/{_UUID}@{_UUID}/IncomingWebhook/[0-9a-f]{{32}}/{_UUID}",
+        (9, 71),
     ),
     # Models
     Format(
         "openai-key",
-        ("T3BlbkFJ",),
+        ("sk-",),
         "sk-(?:(?:proj|svcacct|admin|None)-)?[A-Za-z0-9_-]{20,80}T3BlbkFJ[A-Za-z0-9_-]{20,80}",
     ),
     Format("anthropic-key", ("sk-ant-",), "sk-ant-[a-z]{3,8}[0-9]{2}-[A-Za-z0-9_-]{80,120}"),
@@ -109,8 +121,8 @@ TOKENS = (
     Format("google-access-token", ("ya29.",), r"ya29\.[A-Za-z0-9_-]{40,400}"),
     Format("google-refresh-token", ("1//0",), "1//0[A-Za-z0-9_-]{80,120}"),
     Format("google-client-secret", ("GOCSPX-",), "GOCSPX-[A-Za-z0-9_-]{28}"),
-    Format("azure-client-secret", ("Q~",), r"[A-Za-z0-9_~.]{3}[0-9]Q~[A-Za-z0-9_~.-]{31,34}"),
-    Format("azure-devops-token", ("AZDO",), "[A-Za-z0-9]{76}AZDO[A-Za-z0-9]{4}"),
+    Format("azure-client-secret", ("Q~",), r"[A-Za-z0-9_~.]{3}[0-9]Q~[A-Za-z0-9_~.-]{31,34}", (4, 4)),
+    Format("azure-devops-token", ("AZDO",), "[A-Za-z0-9]{76}AZDO[A-Za-z0-9]{4}", (76, 76)),
     Format("digitalocean-token", ("dop_v1_", "doo_v1_", "dor_v1_"), "do[opr]_v1_[0-9a-f]{64}"),
     Format("cloudflare-origin-key", ("v1.0-",), r"v1\.0-[0-9a-f]{24}-[0-9a-f]{146}"),
     Format("heroku-key", ("HRKU-",), "HRKU-[A-Za-z0-9_-]{36,64}"),
@@ -120,7 +132,7 @@ TOKENS = (
     Format("alibaba-access-key-id", ("LTAI",), "LTAI[A-Za-z0-9]{17,21}"),
     # Machines and secrets
     Format("vault-token", ("hvs.", "hvb.", "hvr."), r"hv[sbr]\.[A-Za-z0-9_-]{23,200}"),
-    Format("terraform-token", (".atlasv1.",), r"[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_=-]{60,70}"),
+    Format("terraform-token", (".atlasv1.",), r"[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_=-]{60,70}", (14, 14)),
     Format(
         "doppler-token", ("dp.",), r"dp\.(?:pt|st|ct|sa|said|scim|audit)\.(?:[a-z0-9_-]{2,35}\.)?[A-Za-z0-9]{40,44}"
     ),
@@ -131,7 +143,7 @@ TOKENS = (
     Format("jwt", ("eyJ",), r"eyJ[A-Za-z0-9_-]{15,8000}\.eyJ[A-Za-z0-9_-]{15,16000}\.[A-Za-z0-9_-]{20,1400}={0,2}"),
     Format(
         "private-key",
-        ("PRIVATE KEY",),
+        ("-----BEGIN ",),
         "-----BEGIN (?:(?:RSA|DSA|EC|OPENSSH|ENCRYPTED|PGP) )?PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!----)){40,16000}"
         "-----END (?:(?:RSA|DSA|EC|OPENSSH|ENCRYPTED|PGP) )?PRIVATE KEY(?: BLOCK)?-----",
     ),
@@ -188,7 +200,7 @@ TOKENS = (
     Format("sendgrid-key", ("SG.",), r"SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}"),
     Format("resend-key", ("re_",), "re_[A-Za-z0-9]{8}_[A-Za-z0-9]{24}"),
     Format("mailgun-key", ("key-",), "key-[0-9a-f]{32}"),
-    Format("mailchimp-key", ("-us",), "[0-9a-f]{32}-us[0-9]{1,2}"),
+    Format("mailchimp-key", ("-us",), "[0-9a-f]{32}-us[0-9]{1,2}", (32, 32)),
     Format("brevo-key", ("xkeysib-", "xsmtpsib-"), "x(?:key|smtp)sib-[0-9a-f]{64}-[A-Za-z0-9]{16}"),
     Format("twilio-key", ("SK",), "SK[0-9a-f]{32}"),
     Format("mapbox-token", ("sk.eyJ",), r"sk\.eyJ[A-Za-z0-9_-]{40,200}\.[A-Za-z0-9_-]{22}"),
@@ -196,15 +208,16 @@ TOKENS = (
     Format("adafruit-key", ("aio_",), "aio_[A-Za-z0-9]{28}"),
 )
 
-#: A token neither begins nor ends within a longer word.
-_COMPILED = tuple(
-    (row, re.compile(rf"(?<![A-Za-z0-9_-])(?:{row.pattern})(?![A-Za-z0-9_])"), row.marks) for row in TOKENS
-)
+
+@cache
+def compiled(row: Format) -> re.Pattern[str]:
+    """A row's pattern, for a token that neither begins nor ends within a longer word."""
+    return re.compile(rf"(?<![A-Za-z0-9_-])(?:{row.pattern})(?![A-Za-z0-9_])")
 
 
 def scan(text: str) -> Iterator[tuple[int, int, str]]:
     """Start, end and kind of every token in ``text``; those of two formats may overlap."""
-    for row, pattern, marks in _COMPILED:
-        if any(mark in text for mark in marks):
-            for match in pattern.finditer(text):
+    for row in TOKENS:
+        if any(mark in text for mark in row.marks):
+            for match in compiled(row).finditer(text):
                 yield match.start(), match.end(), row.kind
