@@ -59,6 +59,7 @@ PURE = (
     "mcpbox.packages.lookalike",
     "mcpbox.packages.model",
     "mcpbox.packages.spec",
+    "mcpbox.pinning.canonical",
     "mcpbox.sandbox.base",
     "mcpbox.secrets.arguments",
     "mcpbox.secrets.packing",

@@ -5,7 +5,7 @@ What a policy needs to know of other sessions and of earlier ones it asks of a s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Protocol
 
@@ -89,11 +89,71 @@ class Policy(Protocol):
     def judge(self, side: Side, message: Message) -> Verdict: ...
 
 
+class Seen(Struct, frozen=True):
+    """A definition as a server gave it. ``passed`` says that the profile lets it through though it is not approved."""
+
+    name: str
+    digest: str
+    value: Any
+    passed: bool = False
+
+
+class Known(Struct, frozen=True):
+    """What the store knows of a server.
+
+    ``lock`` is that of the launch in which it was first seen, None if it never was; ``listed`` are the kinds of which
+    a first listing is on record. ``approved`` and ``pending`` have, by kind and name, the digests, and whether a
+    profile let the pending one pass.
+    """
+
+    lock: str | None
+    listed: frozenset[str]
+    approved: Mapping[tuple[str, str], str]
+    pending: Mapping[tuple[str, str], tuple[str, bool]]
+
+
+class Sight(Struct, frozen=True):
+    """What came of putting a page of definitions on record: whether nothing of the server was known before, and
+    whether it belongs to the first listing of its kind."""
+
+    new: bool
+    first: bool
+
+
+class PinStore(Protocol):
+    """The definitions of all servers, approved or waiting: see ``pinning.store``."""
+
+    def version(self) -> int: ...
+
+    def known(self, server: str) -> Known: ...
+
+    def sight(
+        self,
+        server: str,
+        kind: str,
+        seen: Sequence[Seen],
+        *,
+        host: str,
+        lock: str,
+        begins: bool,
+        first: bool,
+        pin: bool,
+    ) -> Sight: ...
+
+    def approve(self, server: str, chosen: Iterable[tuple[str, str, str]], *, by: str) -> int: ...
+
+    def neighbours(self, server: str) -> Iterable[tuple[str, str, str]]: ...
+
+
 class Rules(Struct, frozen=True):
-    """What the profile says about messages, in the form that policies take."""
+    """What the profile says about messages, in the form that policies take.
+
+    ``lock`` names the code that was launched: the installed tree or the image's digest, "" where it is not known.
+    """
 
     server: str = ""
     host: str = ""
+    lock: str = ""
     tools_allow: tuple[str, ...] = ("*",)
     tools_deny: tuple[str, ...] = ()
     sampling: str = "deny"
@@ -101,6 +161,7 @@ class Rules(Struct, frozen=True):
     roots: str = "intersect"
     #: directories and files that the server sees, for ``roots = "intersect"``
     visible: tuple[str, ...] = ()
+    pins: PinStore | None = None
 
 
 def field(value: Any, *keys: str) -> Any:

@@ -1,0 +1,59 @@
+"""The digest of a JSON value: the same however the value is written, another for any other value. No I/O.
+
+A value within RFC 8785 (JSON Canonicalization Scheme) has the SHA-256 of its canonical form. Numbers there are IEEE
+754 doubles, so 1, 1.0 and 1e0 are one value, as they are for a host in JavaScript. What a line may hold besides,
+integers beyond 2^53 and numbers that overflow, has no canonical form: such a value's digest is that of another in its
+place, with each list marked, and each number a list of its own that holds its digits.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from hashlib import sha256
+from typing import Any
+
+#: What no canonical form of RFC 8785 begins with.
+BEYOND = b"\0"
+
+_PLAIN = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+# Outside strings, where Python and ECMAScript write a number differently; and characters that UTF-16, by which
+# RFC 8785 sorts keys, orders differently than code points do.
+_NUMBER = re.compile(r"[\[:,]-?[0-9]+(?:[.e]|(?<=[0-9]{16}))")
+_ASTRAL = re.compile("[\ud800-\U0010ffff]")
+
+
+def digest(value: Any) -> str:
+    """The SHA-256, in hex, of anything that ``jsonrpc.parse`` returns."""
+    return sha256(encode(value)).hexdigest()
+
+
+def encode(value: Any) -> bytes:
+    """What is digested: the form of RFC 8785 where there is one."""
+    try:
+        text = _PLAIN.encode(value)
+        if not _NUMBER.search(f"[{text}") and (text.isascii() or not _ASTRAL.search(text)):
+            return text.encode()
+    except ValueError:
+        pass
+    import rfc8785
+
+    try:
+        return rfc8785.dumps(value)
+    except rfc8785.CanonicalizationError:
+        return BEYOND + rfc8785.dumps(_marked(value))
+
+
+def _marked(value: Any) -> Any:
+    import rfc8785
+
+    if isinstance(value, dict):
+        return {key: _marked(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return ["list", *map(_marked, value)]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return ["number", rfc8785.dumps(value).decode()]
+        except rfc8785.CanonicalizationError:
+            return ["number", repr(value)]
+    return value

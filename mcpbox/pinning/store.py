@@ -1,0 +1,328 @@
+"""What every server of this user has said of itself, and what of that was approved: one SQLite file for all sessions.
+
+Written by many processes at once, each of which may be killed at any moment: every change is one transaction. What is
+kept of a server is bounded; beyond that nothing of it is stored, and the caller told so.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mcpbox import paths
+from mcpbox.errors import McpboxError
+from mcpbox.policy.base import Known, Seen, Sight
+
+VERSION = 1
+#: Definitions of one server, and their size in bytes as JSON; beyond it nothing of it is kept. The largest published
+#: servers have some hundreds, of a megabyte.
+MAX_DEFINITIONS = 10_000
+MAX_BYTES = 32 << 20
+#: Seconds to wait for another process that writes; a transaction takes milliseconds.
+PATIENCE = 5.0
+
+_SCHEMA = f"""
+CREATE TABLE servers (
+    server TEXT PRIMARY KEY, seen INTEGER NOT NULL, host TEXT NOT NULL, lock TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE listed (server TEXT, kind TEXT, PRIMARY KEY (server, kind)) WITHOUT ROWID;
+CREATE TABLE definitions (
+    id INTEGER PRIMARY KEY, server TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
+    seen INTEGER NOT NULL, host TEXT NOT NULL,
+    approved TEXT, approved_text TEXT, approved_at INTEGER, approved_by TEXT, approved_lock TEXT,
+    pending TEXT, pending_text TEXT, pending_at INTEGER, pending_host TEXT, pending_lock TEXT,
+    passed INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (server, kind, name)
+);
+PRAGMA user_version = {VERSION};
+"""
+
+
+class TooMuch(McpboxError):
+    """A server has more definitions, or larger ones, than are kept of one."""
+
+
+class Pin(msgspec.Struct, frozen=True):
+    """What is known of one definition. Times are Unix seconds; ``host`` is the application that first saw it.
+
+    ``approved`` and ``pending`` are digests, "" for none; the texts are JSON, the locks those of the launch in which
+    each was last seen, ``by`` is who approved it: "first sight", "user" or the host that asked the user. ``passed``
+    says that a profile let the pending one through.
+    """
+
+    server: str
+    kind: str
+    name: str
+    seen: int
+    host: str
+    approved: str
+    approved_text: str
+    approved_at: int
+    by: str
+    approved_lock: str
+    pending: str
+    pending_text: str
+    pending_at: int
+    pending_host: str
+    pending_lock: str
+    passed: bool
+
+    @property
+    def status(self) -> str:
+        """ "approved", "new" (nothing of that name was) or "changed"."""
+        return ("changed" if self.approved else "new") if self.pending else "approved"
+
+
+class Store:
+    """An open store. Raises McpboxError, and sqlite3.Error once it is open."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._db = _open(path)
+        except (OSError, sqlite3.Error) as error:
+            raise McpboxError(f"{path}: {error}", _MEND) from None
+
+    def close(self) -> None:
+        self._db.close()
+
+    def version(self) -> int:
+        """Another number whenever another process has written."""
+        (found,) = self._db.execute("PRAGMA data_version").fetchone()
+        return int(found)
+
+    def known(self, server: str) -> Known:
+        """What a session has to know of the server."""
+        with self._reading():
+            first = self._db.execute("SELECT lock FROM servers WHERE server = ?", (server,)).fetchone()
+            rows = self._db.execute(
+                "SELECT kind, name, approved, pending, passed FROM definitions WHERE server = ?", (server,)
+            ).fetchall()
+            listed = self._db.execute("SELECT kind FROM listed WHERE server = ?", (server,)).fetchall()
+        return Known(
+            lock=first[0] if first else None,
+            listed=frozenset(kind for (kind,) in listed),
+            approved={(kind, name): approved for kind, name, approved, _, _ in rows if approved},
+            pending={(kind, name): (pending, bool(passed)) for kind, name, _, pending, passed in rows if pending},
+        )
+
+    def sight(
+        self,
+        server: str,
+        kind: str,
+        seen: Sequence[Seen],
+        *,
+        host: str,
+        lock: str,
+        begins: bool,
+        first: bool,
+        pin: bool,
+    ) -> Sight:
+        """Put on record what a server said of itself; with ``pin``, what is in its first listing is approved.
+
+        ``begins``: this is the first page of a listing; it is the first of this kind if none was put on record before
+        and either this call is the first about the server, or ``first``, or the server's code, by its ``lock``, is the
+        very same as then. ``first`` without ``begins``: a further page of that first listing. Raises TooMuch.
+        """
+        now = int(time.time())
+        with self._writing():
+            added = self._db.execute("INSERT OR IGNORE INTO servers VALUES (?, ?, ?, ?)", (server, now, host, lock))
+            new = added.rowcount == 1
+            pinned = first and not begins
+            if begins:
+                (then,) = self._db.execute("SELECT lock FROM servers WHERE server = ?", (server,)).fetchone()
+                claim = self._db.execute("INSERT OR IGNORE INTO listed VALUES (?, ?)", (server, kind)).rowcount == 1
+                pinned = claim and (new or first or bool(lock and lock == then))
+            digests: dict[str, str] = {}
+            twice = {each.name for each in seen if digests.setdefault(each.name, each.digest) != each.digest}
+            for each in seen:
+                self._put(server, kind, each, host, lock, now, pin and pinned, each.name not in twice)
+            if seen:
+                self._bound(server)
+        return Sight(new=new, first=pinned)
+
+    def _put(
+        self, server: str, kind: str, each: Seen, host: str, lock: str, now: int, pin: bool, settles: bool
+    ) -> None:
+        key = (server, kind, each.name)
+        row = self._db.execute(
+            f"SELECT approved, pending, passed, approved_lock FROM definitions WHERE {_KEY}", key
+        ).fetchone()
+        if row is None:
+            self._db.execute(
+                "INSERT INTO definitions (server, kind, name, seen, host) VALUES (?, ?, ?, ?, ?)", (*key, now, host)
+            )
+        approved, pending, passed, approved_lock = row or (None, None, 0, None)
+        if approved == each.digest:
+            if approved_lock != lock:
+                self._set(key, "approved_lock = ?", lock)
+            if pending is not None and settles:
+                # The server is back at what was approved, and nothing is left to be decided.
+                self._set(key, _NOTHING_PENDING)
+        elif pin and approved is None:
+            self._set(
+                key,
+                "approved = ?, approved_text = ?, approved_at = ?, approved_by = 'first sight', approved_lock = ?, "
+                f"{_NOTHING_PENDING}",
+                each.digest, _json(each.value), now, lock,
+            )  # fmt: skip
+        elif (pending, passed) != (each.digest, each.passed):
+            self._set(
+                key,
+                "pending = ?, pending_text = ?, pending_at = ?, pending_host = ?, pending_lock = ?, passed = ?",
+                each.digest, _json(each.value), now, host, lock, each.passed,
+            )  # fmt: skip
+
+    def _set(self, key: tuple[str, str, str], columns: str, *values: Any) -> None:
+        self._db.execute(f"UPDATE definitions SET {columns} WHERE {_KEY}", (*values, *key))
+
+    def _bound(self, server: str) -> None:
+        """What waits for approval makes room for what came later; what is approved does not."""
+        rows = self._db.execute(
+            "SELECT id, approved IS NULL, length(CAST(name AS BLOB)) + ifnull(length(CAST(approved_text AS BLOB)), 0) "
+            "+ ifnull(length(CAST(pending_text AS BLOB)), 0) FROM definitions WHERE server = ? ORDER BY pending_at, id",
+            (server,),
+        ).fetchall()
+        count, size = len(rows), sum(size for _, _, size in rows)
+        for id, waits, bytes_ in rows:
+            if count <= MAX_DEFINITIONS and size <= MAX_BYTES:
+                return
+            if waits:
+                self._db.execute("DELETE FROM definitions WHERE id = ?", (id,))
+                count, size = count - 1, size - bytes_
+        if count > MAX_DEFINITIONS or size > MAX_BYTES:
+            raise TooMuch(
+                f"{server} has more than {MAX_DEFINITIONS} definitions, or {MAX_BYTES >> 20} MiB of them",
+                "no server needs as many; see [tools] allow and deny in its profile",
+            )
+
+    def approve(self, server: str, chosen: Iterable[tuple[str, str, str]], *, by: str) -> int:
+        """Approve pending definitions, each by kind, name and digest: what was meant, not what came since. How many."""
+        now, count = int(time.time()), 0
+        with self._writing():
+            for kind, name, digest in chosen:
+                count += self._db.execute(
+                    "UPDATE definitions SET approved = pending, approved_text = pending_text, approved_at = ?, "
+                    f"approved_by = ?, approved_lock = pending_lock, {_NOTHING_PENDING} "
+                    f"WHERE {_KEY} AND pending = ?",
+                    (now, by, server, kind, name, digest),
+                ).rowcount
+        return count
+
+    def revoke(self, server: str, chosen: Iterable[tuple[str, str]]) -> int:
+        """Have approved definitions wait for approval again; what waits of another form of them is kept. How many."""
+        count = 0
+        with self._writing():
+            for kind, name in chosen:
+                count += self._db.execute(
+                    "UPDATE definitions SET pending = ifnull(pending, approved), "
+                    "pending_text = ifnull(pending_text, approved_text), pending_at = ifnull(pending_at, approved_at), "
+                    "pending_host = ifnull(pending_host, host), pending_lock = ifnull(pending_lock, approved_lock), "
+                    "passed = 0, approved = NULL, approved_text = NULL, approved_at = NULL, approved_by = NULL, "
+                    f"approved_lock = NULL WHERE {_KEY} AND approved IS NOT NULL",
+                    (server, kind, name),
+                ).rowcount
+        return count
+
+    def servers(self) -> list[str]:
+        """Those of which anything was seen, in order of name."""
+        return [server for (server,) in self._db.execute("SELECT server FROM servers ORDER BY server")]
+
+    def pins(self, server: str = "") -> list[Pin]:
+        """All that is known of a server's definitions, or of every server's."""
+        rows = self._db.execute(
+            f"SELECT {_COLUMNS} FROM definitions WHERE ? IN ('', server) ORDER BY server, kind, name", (server,)
+        )
+        return [msgspec.convert(dict(zip(Pin.__struct_fields__, row, strict=True)), Pin, strict=False) for row in rows]
+
+    def neighbours(self, server: str) -> Iterable[tuple[str, str, str]]:
+        """Server, kind and name of each definition of other servers, approved or not, the first seen first."""
+        return self._db.execute(
+            "SELECT server, kind, name FROM definitions WHERE server != ? AND kind != 'instructions' ORDER BY seen, id",
+            (server,),
+        ).fetchall()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """One state of the store for several queries."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("COMMIT")
+
+
+def file() -> Path:
+    return paths.data_dir() / "definitions.db"
+
+
+def open_store() -> Store:
+    """This user's store, made if it is not there. Raises McpboxError."""
+    paths.private_dir(paths.data_dir())
+    return Store(file())
+
+
+_MEND = "if it is damaged, move it away: each server is then seen for the first time again"
+_COLUMNS = (
+    "server, kind, name, seen, host, ifnull(approved, ''), ifnull(approved_text, ''), ifnull(approved_at, 0), "
+    "ifnull(approved_by, ''), ifnull(approved_lock, ''), ifnull(pending, ''), ifnull(pending_text, ''), "
+    "ifnull(pending_at, 0), ifnull(pending_host, ''), ifnull(pending_lock, ''), passed"
+)
+_KEY = "server = ? AND kind = ? AND name = ?"
+_NOTHING_PENDING = (
+    "pending = NULL, pending_text = NULL, pending_at = NULL, pending_host = NULL, pending_lock = NULL, passed = 0"
+)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    # SQLite gives the files beside it, which hold the newest changes, the mode of this one.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+    db = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
+    try:
+        if db.execute("PRAGMA user_version").fetchone() == (0,):
+            _create(db, path)
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version != VERSION:
+            raise McpboxError(f"{path}: version {version}: not accepted", f"accepted: {VERSION}; or update mcpbox")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA trusted_schema = OFF")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _create(db: sqlite3.Connection, path: Path) -> None:
+    """One process at a time: SQLite does not wait for its turn to change a file's journal."""
+    guard = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        if db.execute("PRAGMA user_version").fetchone() == (0,):
+            db.execute("PRAGMA journal_mode = WAL")
+            db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+    finally:
+        os.close(guard)
+
+
+def _json(value: Any) -> str:
+    """To be read by people and compared: the order of keys is the server's own."""
+    return json.dumps(value, ensure_ascii=False)
