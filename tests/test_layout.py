@@ -67,6 +67,12 @@ PURE = (
     "mcpbox.session",
     "mcpbox.tables",
     "mcpbox.texts",
+    "mcpbox.trail.cef",
+    "mcpbox.trail.entries",
+    "mcpbox.trail.lines",
+    "mcpbox.trail.ocsf",
+    "mcpbox.trail.otlp",
+    "mcpbox.trail.plainforms",
     "mcpbox.waiting",
 )
 IMPURE = {
