@@ -15,6 +15,8 @@ LISTS = {
     "prompts/list": ("prompt", "prompts", "name"),
     "resources/templates/list": ("resource-template", "resourceTemplates", "uriTemplate"),
 }
+#: Of one server; beyond it nothing more of it is believed. The largest published servers have some hundreds.
+MAX_DEFINITIONS = 10_000
 #: Methods whose result has the server's instructions, and who it says it is.
 GREETINGS = ("initialize", "server/discover")
 

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from mcpbox import paths
-from mcpbox.errors import ProfileError
+from mcpbox.errors import ProfileError, UsageError
 from mcpbox.secrets import PREFIX
 from mcpbox.tables import FROM_HOST, UNITS, Endpoint, Listed, Network, Profile, Size, Table
 
@@ -42,18 +42,9 @@ class Resolved(Struct, frozen=True):
 #: What a profile may ask for and this version of mcpbox cannot enforce, with the value it can: asking is an error, not
 #: a wish. A key leaves this table, and its default becomes the strict one, when the check behind it exists.
 NOT_YET: tuple[tuple[str, str, Any], ...] = (
-    ("tools", "hide", ()),
-    ("tools", "host", {}),
-    ("tools", "first", "pin"),
-    ("tools", "new", "allow"),
-    ("tools", "changed", "allow"),
     ("tools", "scan", "off"),
     ("tools", "shadowing", "off"),
     ("tools", "describe", {}),
-    ("resources", "allow", ("*",)),
-    ("resources", "deny", ()),
-    ("prompts", "allow", ("*",)),
-    ("prompts", "deny", ()),
     ("messages", "redact_secrets", False),
     ("messages", "personal", "off"),
     ("messages", "reversible", False),
@@ -231,6 +222,13 @@ def _check(profile: Profile, source: str) -> None:
         stored = re.fullmatch(rf"keyring:{re.escape(profile.name)}/{_SECRET}", value)
         if not is_settable(name) or not (stored or value == FROM_HOST):
             raise wrong(f"secrets.{name}", value, f'"keyring:{profile.name}/NAME", or "host" for what the host passes')
+    for id in profile.tools.host:
+        from mcpbox.hosts import by_id
+
+        try:
+            by_id(id)
+        except UsageError as error:
+            raise ProfileError(f"{source}: tools.host.{id}: {error.message}", error.hint) from None
     _check_sources(profile, wrong)
     if profile.network.allow:
         from mcpbox.egress.rules import RuleError, Rules

@@ -14,12 +14,26 @@ from mcpbox.session import Session
 
 def session(resolved: Resolved, spec: SandboxSpec, *, name: str, host: str) -> Session:
     """The core of the session of the server ``name`` with the application ``host``, "" for one that is not known."""
+    from mcpbox.pinning import store
+
     messages, tools = resolved.profile.messages, resolved.profile.tools
+    own = tools.host.get(host)
     rules = Rules(
         server=name,
         host=host,
+        lock=_lock(spec),
         tools_allow=tools.allow,
         tools_deny=tools.deny,
+        tools_host=((own.allow, own.deny),) if own else (),
+        tools_hide=tools.hide,
+        resources_allow=resolved.profile.resources.allow,
+        resources_deny=resolved.profile.resources.deny,
+        prompts_allow=resolved.profile.prompts.allow,
+        prompts_deny=resolved.profile.prompts.deny,
+        first=tools.first,
+        new=tools.new,
+        changed=tools.changed,
+        pins=store.open_store(),
         sampling=messages.sampling,
         elicitation=messages.elicitation,
         roots=messages.roots,
@@ -34,3 +48,11 @@ def _micros() -> int:
 
 def _nonce() -> str:
     return os.urandom(16).hex()
+
+
+def _lock(spec: SandboxSpec) -> str:
+    """What tells the launched code from any other: the installed tree or the image's digest; "" where nothing does."""
+    if tree := next((mount.tree for mount in spec.mounts if mount.tree), ""):
+        return f"tree:{tree}"
+    _, _, found = spec.image.partition("@")
+    return f"image:{found}" if found else ""

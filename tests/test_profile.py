@@ -127,8 +127,6 @@ def test_the_defaults_allow_nothing() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        '[tools]\nnew = "block"\n',
-        '[tools]\nchanged = "block"\n',
         '[messages]\ninjection = "annotate"\n',
         "[messages]\nredact_secrets = true\n",
     ],

@@ -19,13 +19,12 @@ from typing import Any
 import msgspec
 
 from mcpbox import paths
+from mcpbox.definitions import MAX_DEFINITIONS
 from mcpbox.errors import McpboxError
 from mcpbox.policy.base import Known, Seen, Sight
 
 VERSION = 1
-#: Definitions of one server, and their size in bytes as JSON; beyond it nothing of it is kept. The largest published
-#: servers have some hundreds, of a megabyte.
-MAX_DEFINITIONS = 10_000
+#: Of one server's definitions as JSON; with MAX_DEFINITIONS, the bound beyond which nothing more of it is kept.
 MAX_BYTES = 32 << 20
 #: Seconds to wait for another process that writes; a transaction takes milliseconds.
 PATIENCE = 5.0
@@ -105,14 +104,16 @@ class Store:
         with self._reading():
             first = self._db.execute("SELECT lock FROM servers WHERE server = ?", (server,)).fetchone()
             rows = self._db.execute(
-                "SELECT kind, name, approved, pending, passed FROM definitions WHERE server = ?", (server,)
+                "SELECT kind, name, approved, approved_lock, pending, passed FROM definitions WHERE server = ?",
+                (server,),
             ).fetchall()
             listed = self._db.execute("SELECT kind FROM listed WHERE server = ?", (server,)).fetchall()
         return Known(
             lock=first[0] if first else None,
             listed=frozenset(kind for (kind,) in listed),
-            approved={(kind, name): approved for kind, name, approved, _, _ in rows if approved},
-            pending={(kind, name): (pending, bool(passed)) for kind, name, _, pending, passed in rows if pending},
+            approved={(kind, name): approved for kind, name, approved, *_ in rows if approved},
+            locks={(kind, name): lock for kind, name, approved, lock, *_ in rows if approved},
+            pending={(kind, name): (pending, bool(passed)) for kind, name, _, _, pending, passed in rows if pending},
         )
 
     def sight(
@@ -232,6 +233,11 @@ class Store:
                     (server, kind, name),
                 ).rowcount
         return count
+
+    def approved_value(self, server: str, kind: str, name: str) -> Any:
+        """The definition that is approved; None if none is."""
+        row = self._db.execute(f"SELECT approved_text FROM definitions WHERE {_KEY}", (server, kind, name)).fetchone()
+        return json.loads(row[0]) if row and row[0] else None
 
     def servers(self) -> list[str]:
         """Those of which anything was seen, in order of name."""

@@ -1,11 +1,13 @@
 """The rules that every message passes, in this order. The first that refuses ends the message's way."""
 
 from mcpbox.policy.base import Policy, Rules
+from mcpbox.policy.names import NameAllowlist
+from mcpbox.policy.pins import Pins
 from mcpbox.policy.requests import ServerRequests
 from mcpbox.policy.roots import VisibleRoots
 from mcpbox.policy.tools import ToolAllowlist
 
-POLICIES = (ToolAllowlist, ServerRequests, VisibleRoots)
+POLICIES = (Pins, ToolAllowlist, NameAllowlist, ServerRequests, VisibleRoots)
 
 
 def build(rules: Rules) -> tuple[Policy, ...]:

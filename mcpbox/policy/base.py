@@ -13,6 +13,10 @@ from msgspec import Struct
 
 from mcpbox.jsonrpc import Message
 
+#: How many names a record or a reason has at most, and how many characters of each.
+MOST = 10
+NAME_SHOWN = 64
+
 
 class Side(Enum):
     """The two ends of the wire, as MCP names them; a message is named after the side it comes from."""
@@ -102,13 +106,14 @@ class Known(Struct, frozen=True):
     """What the store knows of a server.
 
     ``lock`` is that of the launch in which it was first seen, None if it never was; ``listed`` are the kinds of which
-    a first listing is on record. ``approved`` and ``pending`` have, by kind and name, the digests, and whether a
-    profile let the pending one pass.
+    a first listing is on record. ``approved`` and ``pending`` have, by kind and name, the digests; ``locks`` those of
+    the launches in which the approved ones were last seen; ``pending`` also whether a profile let it pass.
     """
 
     lock: str | None
     listed: frozenset[str]
     approved: Mapping[tuple[str, str], str]
+    locks: Mapping[tuple[str, str], str]
     pending: Mapping[tuple[str, str], tuple[str, bool]]
 
 
@@ -142,6 +147,8 @@ class PinStore(Protocol):
 
     def approve(self, server: str, chosen: Iterable[tuple[str, str, str]], *, by: str) -> int: ...
 
+    def approved_value(self, server: str, kind: str, name: str) -> Any: ...
+
     def neighbours(self, server: str) -> Iterable[tuple[str, str, str]]: ...
 
 
@@ -156,11 +163,22 @@ class Rules(Struct, frozen=True):
     lock: str = ""
     tools_allow: tuple[str, ...] = ("*",)
     tools_deny: tuple[str, ...] = ()
+    #: more pairs of the two, which narrow them
+    tools_host: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()
+    tools_hide: tuple[str, ...] = ()
+    resources_allow: tuple[str, ...] = ("*",)
+    resources_deny: tuple[str, ...] = ()
+    prompts_allow: tuple[str, ...] = ("*",)
+    prompts_deny: tuple[str, ...] = ()
+    first: str = "pin"
+    new: str = "allow"
+    changed: str = "allow"
     sampling: str = "deny"
     elicitation: str = "allow"
     roots: str = "intersect"
     #: directories and files that the server sees, for ``roots = "intersect"``
     visible: tuple[str, ...] = ()
+    #: without one, ``first``, ``new`` and ``changed`` have to be as above
     pins: PinStore | None = None
 
 
@@ -171,3 +189,10 @@ def field(value: Any, *keys: str) -> Any:
             return None
         value = value.get(key)
     return value
+
+
+def some(names: Iterable[str]) -> list[str]:
+    """The first few of the names of strangers, short and fit to be shown, and how many more there are."""
+    found = list(names)
+    shown = [name if name.isprintable() else ascii(name)[1:-1] for name in (name[:NAME_SHOWN] for name in found[:MOST])]
+    return shown if len(found) <= MOST else [*shown, f"and {len(found) - MOST} more"]
