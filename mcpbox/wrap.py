@@ -123,7 +123,10 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
     threading.Thread(target=sessions.reap, name="reap", daemon=True).start()
     gc.freeze()
     gc.enable()
-    messenger = wire.session(resolved, spec, name=name, host=options.host)
+    try:
+        messenger = wire.session(resolved, spec, name=name, host=options.host)
+    except McpboxError as error:
+        raise _NotStarted(error) from None
     left = patience * 0.9 - (time.monotonic() - began)
     within = max(left, patience * 0.1)
     code = relay.Relay(messenger, process, record, answer_within=within, redact=redact, filtered=filtered).run()

@@ -42,8 +42,8 @@ LISTED_BY = {kind: method for method, (kind, _, _) in LISTS.items()}
 ALL = ("pin", "allow", "allow")
 #: Definitions that the user is asked about in a session; whoever has more is not worth a question.
 MOST_ASKED = 1000
-#: Characters of the differences that the user is shown in the host.
-QUESTION = 2000
+#: Characters of the differences that the user is shown in the host, which shows so much and on one line.
+QUESTION = 500
 
 
 class Pins:
@@ -238,8 +238,10 @@ class Pins:
             return None
         self._asked |= {((each.kind, each.name), digest) for each, digest in asked}
         blocked = [each for each, _ in asked]
-        text = f"mcpbox hides from this session what {self._rules.server} has not been approved for. "
-        text += f"{self._told(blocked)}.\n{self._differences(store, blocked)}\nApprove all of this?"
+        text = (
+            f"Approve what {self._rules.server} says of itself? {self._told(blocked)}. The host does not see it yet. "
+        )
+        text += self._differences(store, blocked)
         return Question(text, self._accepted(store, asked))
 
     def _accepted(
@@ -257,17 +259,14 @@ class Pins:
     def _differences(self, store: PinStore, blocked: Sequence[Definition]) -> str:
         from mcpbox.pinning import diff
 
-        shown: list[str] = []
-        size = 0
+        shown = ""
         for each in blocked:
             old = store.approved_value(self._rules.server, each.kind, each.name)
             for line in (f"{diff.plain(each.name)}:", *diff.lines(old, each.value, close=0)):
-                shown.append(line)
-                size += len(line)
-            if size > QUESTION:
-                more = f"… cut here; all of it: mcpbox tools diff {self._rules.server}"
-                return "\n".join(("\n".join(shown)[:QUESTION], more))
-        return "\n".join(shown)
+                shown += f" {line}"
+                if len(shown) > QUESTION:
+                    return f"All of it: mcpbox tools diff {self._rules.server}. The beginning:{shown[:QUESTION]} …"
+        return f"In full:{shown}"
 
 
 def _named(request: Request) -> tuple[str, Any] | None:

@@ -346,7 +346,7 @@ def test_a_question_is_short_however_much_has_changed(pins: Store) -> None:
     talk = Talk(pins)
     talk.lists(*(tool(f"{number}" * 500, "y" * 5000) for number in range(100)))
     text = question(talk.verdict).text
-    assert len(text) < 4000 and "mcpbox tools diff mail" in text
+    assert len(text) < 2000 and "…" in text and "mcpbox tools diff mail" in text
     assert isinstance(talk.verdict, Change) and len(talk.verdict.reason) < 1000
 
 
