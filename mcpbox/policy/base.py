@@ -196,3 +196,10 @@ def some(names: Iterable[str]) -> list[str]:
     found = list(names)
     shown = [name if name.isprintable() else ascii(name)[1:-1] for name in (name[:NAME_SHOWN] for name in found[:MOST])]
     return shown if len(found) <= MOST else [*shown, f"and {len(found) - MOST} more"]
+
+
+def quoted(name: Any) -> str:
+    """A name that a stranger gave, short and fit to be shown."""
+    if not isinstance(name, str):
+        return "of another type"
+    return ascii(name) if len(name) <= NAME_SHOWN else f"{name[:NAME_SHOWN]!a}…"

@@ -7,7 +7,7 @@ from typing import Any
 
 from mcpbox.jsonrpc import Message, Notification, Request, Response
 from mcpbox.naming import Globs, is_plain, is_plain_uri
-from mcpbox.policy.base import Change, Refuse, Rules, Side, Verdict, field, some
+from mcpbox.policy.base import Change, Refuse, Rules, Side, Verdict, field, quoted, some
 
 #: By the method that is answered: the list in the result, the field that is judged, and the table that says how.
 LISTS = {
@@ -39,7 +39,7 @@ class NameAllowlist:
                 if not isinstance(name, str) or not self._allowed[table](name):
                     what = "prompt" if table == "prompts" else "resource"
                     hint = f"see [{table}] allow and deny in the server's profile"
-                    return Refuse(f"the {what} {name!r} is not allowed", hint)
+                    return Refuse(f"the {what} {quoted(name)} is not allowed", hint)
         elif isinstance(message, Response):
             if message.request and message.request.method in LISTS and "error" not in message.value:
                 return self._list(message, *LISTS[message.request.method])

@@ -23,6 +23,7 @@ from mcpbox.policy.base import (
     Side,
     Verdict,
     field,
+    quoted,
     some,
 )
 
@@ -104,16 +105,18 @@ class Pins:
             return None
         if (digest := self._seen.get(key)) is None:
             page = self._pages.unseen(LISTED_BY[kind])
-            return Refuse(f"the server lists no {kind} {name!r}") if page is None else Consult(LISTED_BY[kind], page)
+            return (
+                Refuse(f"the server lists no {kind} {quoted(name)}") if page is None else Consult(LISTED_BY[kind], page)
+            )
         self._refresh(store)
         if self._passes(key, digest):
             return None
         if digest == TWICE:
-            return Refuse(f"the server lists two {kind}s called {name!r}")
+            return Refuse(f"the server lists two {kind}s called {quoted(name)}")
         was = "not what was approved" if key in self._known.approved else "not approved"
         server = self._rules.server
         return Refuse(
-            f"the {kind} {name!r} is {was}", f"run: mcpbox tools diff {server}, mcpbox tools approve {server}"
+            f"the {kind} {quoted(name)} is {was}", f"run: mcpbox tools diff {server}, mcpbox tools approve {server}"
         )
 
     def _definitions(self, store: PinStore, message: Response) -> Verdict:

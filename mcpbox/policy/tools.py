@@ -8,7 +8,9 @@ from mcpbox.definitions import MAX_DEFINITIONS
 from mcpbox.jsonrpc import Message, Notification, Request, Response
 from mcpbox.listing import CHANGED, Pages, cursor
 from mcpbox.naming import Globs, is_plain
-from mcpbox.policy.base import Change, Consult, Refuse, Rules, Side, Verdict, field, some
+from mcpbox.policy.base import Change, Consult, Refuse, Rules, Side, Verdict, field, quoted, some
+
+OF_PROFILE = "in the server's profile"
 
 
 class ToolAllowlist:
@@ -42,15 +44,20 @@ class ToolAllowlist:
         if not isinstance(name, str):
             return Refuse("the tool's name is not a string")
         if not self._allowed(name):
-            return Refuse(f"the tool {name!r} is not allowed", "see [tools] allow and deny in the server's profile")
+            return Refuse(
+                f"the tool {quoted(name)} is not allowed", "see [tools] allow and deny in the server's profile"
+            )
         if not self._hide:
             return None
         if name not in self._hidden:
             page = self._pages.unseen("tools/list")
-            return Refuse(f"the server lists no tool {name!r}") if page is None else Consult("tools/list", page)
+            if page is not None:
+                return Consult("tools/list", page)
+            return Refuse(f"the server lists no tool {quoted(name)}")
         if self._hidden[name]:
             return Refuse(
-                f"the tool {name!r} is not allowed, by its own annotations", "see [tools] hide in the server's profile"
+                f"the tool {quoted(name)} is not allowed, by its own annotations",
+                "see [tools] hide in the server's profile",
             )
         return None
 
