@@ -42,15 +42,10 @@ class Resolved(Struct, frozen=True):
 #: What a profile may ask for and this version of mcpbox cannot enforce, with the value it can: asking is an error, not
 #: a wish. A key leaves this table, and its default becomes the strict one, when the check behind it exists.
 NOT_YET: tuple[tuple[str, str, Any], ...] = (
-    ("tools", "scan", "off"),
     ("tools", "shadowing", "off"),
-    ("tools", "describe", {}),
     ("messages", "redact_secrets", False),
     ("messages", "personal", "off"),
     ("messages", "reversible", False),
-    ("messages", "injection", "off"),
-    ("messages", "spotlight", False),
-    ("messages", "tool", {}),
     ("flows", "sensitive", ()),
     ("flows", "arriving", "off"),
     ("calls", "per_minute", 0),

@@ -104,7 +104,7 @@ class Tools(Names, frozen=True):
     first: Literal["pin", "wait"] = "pin"
     new: Literal["block", "allow"] = "block"
     changed: Literal["block", "allow"] = "block"
-    scan: Literal["off", "alert", "block"] = "off"
+    scan: Literal["off", "alert", "block"] = "block"
     shadowing: Literal["off", "alert", "block"] = "off"
     describe: dict[str, str] = {}
 
@@ -131,7 +131,7 @@ class Messages(Table, frozen=True):
     redact_secrets: bool = False
     personal: Found = "off"
     reversible: bool = False
-    injection: Literal["off", "annotate", "block"] = "off"
+    injection: Literal["off", "annotate", "block"] = "annotate"
     spotlight: bool = False
     tool: dict[str, ToolMessages] = {}
     sampling: Literal["deny", "allow"] = "deny"

@@ -37,6 +37,11 @@ def session(resolved: Resolved, spec: SandboxSpec, *, name: str, host: str) -> S
         sampling=messages.sampling,
         elicitation=messages.elicitation,
         roots=messages.roots,
+        scan=tools.scan,
+        describe=tools.describe,
+        injection=messages.injection,
+        injection_of=tuple((glob, each.injection) for glob, each in messages.tool.items() if each.injection),
+        spotlight=os.urandom(4).hex() if messages.spotlight else "",
         visible=tuple(mount.target for mount in spec.mounts),
     )
     return Session(policy.build(rules), int(messages.max_bytes), clock=_micros, nonce=_nonce)

@@ -176,6 +176,15 @@ class Rules(Struct, frozen=True):
     sampling: str = "deny"
     elicitation: str = "allow"
     roots: str = "intersect"
+    #: what is done with definitions that instruct the model: off, alert, block
+    scan: str = "off"
+    #: descriptions of the profile's own, by the name of the tool
+    describe: Mapping[str, str] = {}
+    #: what is done with results that instruct the model: off, annotate, block; and for some tools, by globs
+    injection: str = "off"
+    injection_of: tuple[tuple[str, str], ...] = ()
+    #: what marks a result as data, unknown to whoever wrote it; "" marks none
+    spotlight: str = ""
     #: directories and files that the server sees, for ``roots = "intersect"``
     visible: tuple[str, ...] = ()
     #: without one, ``first``, ``new`` and ``changed`` have to be as above
