@@ -32,6 +32,7 @@ PURE = (
     "mcpbox.detect.hits",
     "mcpbox.detect.instructions",
     "mcpbox.detect.names",
+    "mcpbox.detect.personal",
     "mcpbox.detect.placeholders",
     "mcpbox.detect.tokens",
     "mcpbox.detect.unicode",
