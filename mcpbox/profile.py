@@ -6,9 +6,7 @@ key, the value and the accepted form.
 
 from __future__ import annotations
 
-import difflib
 import re
-import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -100,6 +98,8 @@ def parse_size(text: str) -> Size:
 
 def parse(text: str, source: str) -> Resolved:
     """The profile in ``text``; ``source`` is what errors call it. Raises ProfileError."""
+    import tomllib
+
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -143,6 +143,8 @@ def find(name: str) -> Path:
         return Path(name).expanduser()
     names = available()
     if name not in names:
+        import difflib
+
         near = difflib.get_close_matches(name, names, 3) or sorted(names)
         raise ProfileError(f"no profile is called {name!r}", f"there are: {', '.join(near)}; or give a path")
     return names[name]
@@ -277,6 +279,8 @@ def _explain(text: str, data: dict[str, Any], source: str) -> ProfileError:
     place = found[1] if (found := _PLACE.search(text)) else ""
     what = _PLACE.sub("", text)
     if unknown := _UNKNOWN.search(what):
+        import difflib
+
         fields = [field.name for field in msgspec.structs.fields(_type_of(place))]
         near = difflib.get_close_matches(unknown[1], fields, 1)
         key = ".".join(filter(None, (place, unknown[1])))

@@ -7,7 +7,6 @@ the process dies, so whoever gets it knows that what the record names is left ov
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import signal
 import sys
@@ -17,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from mcpbox import paths, sandbox
@@ -40,7 +40,7 @@ class Session(Struct):
         """Add to the record, on disk before this returns."""
         self.record |= facts
         temporary = self.directory / "record.new"
-        temporary.write_text(json.dumps(self.record))
+        temporary.write_bytes(msgspec.json.encode(self.record))
         temporary.rename(self.directory / "record.json")
 
     def end(self) -> None:
@@ -133,7 +133,7 @@ def _all() -> Iterator[tuple[Session, bool]]:
         # Read only now: until the lock was free, its holder could still add to the record, or end the session.
         record: dict[str, Any] = {}
         with suppress(OSError, ValueError):
-            record = json.loads((directory / "record.json").read_bytes())
+            record = msgspec.json.decode((directory / "record.json").read_bytes())
         if not alive and os.fstat(lock).st_nlink:
             yield Session(directory.name, directory, record, lock), False
             continue

@@ -9,15 +9,19 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mcpbox import command, paths, profile, relay, sandbox, sessions, wire
+from mcpbox import command, paths, profile, sandbox, sessions
 from mcpbox.errors import McpboxError, Unprepared, UsageError
 from mcpbox.journal import Journal
 from mcpbox.secrets import PREFIX
 from mcpbox.spec import build_spec, own_environment, server_name
+
+if TYPE_CHECKING:
+    from mcpbox import relay
 
 #: Seconds a host waits for the answer to its first request, where that is known; mcpbox answers in its place just
 #: before. The SDKs' default is 60 s.
@@ -49,6 +53,8 @@ def run(argv: Sequence[str], options: Options) -> int:
     except _NotStarted as failure:
         # A person at a terminal sends no request, and reads the same on stderr.
         if not os.isatty(0):
+            from mcpbox import relay
+
             relay.decline(failure.error)
         raise failure.error from None
 
@@ -105,7 +111,7 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
                 "host": options.host,
             }
         )
-        process = sandbox.load(chosen).launch(spec, session.remember)
+        process = sandbox.load(chosen).launch(spec, session.remember, _import_relay)
     except McpboxError as error:
         error.message, error.hint = redact(error.message), redact(error.hint)
         raise _NotStarted(error) from None
@@ -123,6 +129,8 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
     threading.Thread(target=sessions.reap, name="reap", daemon=True).start()
     gc.freeze()
     gc.enable()
+    from mcpbox import relay, wire
+
     try:
         messenger = wire.session(resolved, spec, name=name, host=options.host)
     except McpboxError as error:
@@ -136,6 +144,11 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
 
         prepare.started(server.unproven)
     return code
+
+
+def _import_relay() -> None:
+    """What nobody needs before the server runs, and takes 5 ms to import."""
+    from mcpbox import relay, wire  # noqa: F401
 
 
 class _Choice:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
@@ -100,6 +99,8 @@ def _unwrap(words: list[str], environment: dict[str, str]) -> list[str]:
 
 
 def _split(line: str) -> list[str]:
+    import shlex
+
     try:
         words = shlex.split(line)
     except ValueError as error:

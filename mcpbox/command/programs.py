@@ -6,14 +6,12 @@ server's own code; the trees named here are as small as the layout allows, and n
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import shlex
-import subprocess
 from collections.abc import Iterator
 from functools import partial
 
+import msgspec
 from msgspec import Struct
 
 from mcpbox.command.model import Command
@@ -127,8 +125,8 @@ def _node_identity(script: str) -> Iterator[str]:
         return
     name = "/".join(rest.split("/")[: 2 if rest.startswith("@") else 1])
     try:
-        with open(f"{before}/node_modules/{name}/package.json", encoding="utf-8") as file:
-            stated = json.load(file)
+        with open(f"{before}/node_modules/{name}/package.json", "rb") as file:
+            stated = msgspec.json.decode(file.read())
     except (OSError, ValueError):
         return
     if isinstance(stated, dict) and stated.get("name") == name:
@@ -261,6 +259,8 @@ def _unshim(path: str, place: Place) -> str:
     program = next((f"{d}/{manager}" for d in places if d and os.access(f"{d}/{manager}", os.X_OK)), "")
     if not program:
         raise UsageError(f"{path} is a shim of {manager}, which is not found", "give the program's real path")
+    import subprocess
+
     try:
         # The manager alone knows its rules (version files, global settings); it is the user's own program.
         asked = subprocess.run(
@@ -292,6 +292,8 @@ def _shebang(program: str) -> list[str]:
         raise UsageError(f"{program}: cannot be read: {error.strerror}") from None
     if not line.startswith(b"#!"):
         return []
+    import shlex
+
     try:
         words = shlex.split(line[2:].decode(errors="replace").strip())
     except ValueError:

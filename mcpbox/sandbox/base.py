@@ -127,6 +127,10 @@ class Usage(Struct, frozen=True):
 Remember = Callable[[Mapping[str, Any]], None]
 
 
+def nothing() -> None:
+    """Nothing to do meanwhile."""
+
+
 class Backend(Protocol):
     """The functions of a backend module."""
 
@@ -134,8 +138,11 @@ class Backend(Protocol):
         """Whether this backend can start a sandbox here; cheap enough for the start path."""
         ...
 
-    def launch(self, spec: SandboxSpec, remember: Remember) -> Process:
-        """Start the server. Raises BackendError; on any error nothing is left running."""
+    def launch(self, spec: SandboxSpec, remember: Remember, meanwhile: Callable[[], None] = nothing) -> Process:
+        """Start the server. Raises BackendError; on any error nothing is left running.
+
+        ``meanwhile`` is called while there is nothing to do but wait for the sandbox.
+        """
         ...
 
     def reap(self, record: Mapping[str, Any]) -> None:

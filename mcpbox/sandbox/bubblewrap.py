@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import signal
 import stat
-import subprocess
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -19,7 +17,8 @@ from msgspec import Struct
 
 from mcpbox.errors import BackendError
 from mcpbox.sandbox import bwrap, companion, kernel, quota, seccomp, unroot
-from mcpbox.sandbox.base import Finding, Mount, Remember, SandboxSpec, Usage
+from mcpbox.sandbox.base import Finding, Mount, Remember, SandboxSpec, Usage, nothing
+from mcpbox.sandbox.child import NOT_RUN, Child
 
 #: What bubblewrap starts. It says that it runs, and becomes the server at a line of input, which it gets once all of
 #: bubblewrap has asked the kernel to be killed with mcpbox. No server runs whose mcpbox is gone.
@@ -112,7 +111,7 @@ def available() -> Finding:
     return Finding("bubblewrap", "ok", f"{path}, {origin}")
 
 
-def launch(spec: SandboxSpec, remember: Remember) -> Bubble:
+def launch(spec: SandboxSpec, remember: Remember, meanwhile: Callable[[], None] = nothing) -> Bubble:
     """Start the server. Raises BackendError; on any error nothing is left running."""
     if spec.image:
         raise BackendError(f"the image {spec.image} needs an engine", "use: --backend docker")
@@ -122,13 +121,15 @@ def launch(spec: SandboxSpec, remember: Remember) -> Bubble:
         stack.callback(limits.remove)
         if limits.notice:
             sys.stderr.write(f"[mcpbox] {limits.notice}\n")
-        bubble = _start(spec, program, limits, stack)
+        bubble = _start(spec, program, limits, stack, meanwhile)
         remember({"init": bubble.init, "init_started": started(bubble.init)})
         stack.pop_all()
         return bubble
 
 
-def _start(spec: SandboxSpec, program: str, limits: quota.Quota, stack: ExitStack) -> Bubble:
+def _start(
+    spec: SandboxSpec, program: str, limits: quota.Quota, stack: ExitStack, meanwhile: Callable[[], None]
+) -> Bubble:
     ours = ExitStack()
     theirs = stack.enter_context(ExitStack())
     stack.push(ours)
@@ -166,52 +167,41 @@ def _start(spec: SandboxSpec, program: str, limits: quota.Quota, stack: ExitStac
     for name in limits.environment.keys() & spec.environment.keys():
         words += ["--setenv", name, spec.environment[name]]
     words += ["--", *GUARD, _mark(spec.session), *spec.command]
-    try:
-        monitor = subprocess.Popen(
-            [*limits.prefix, *words],
-            stdin=child_in,
-            stdout=child_out,
-            stderr=child_err,
-            env={**spec.environment, **spec.secrets, **limits.environment},
-            pass_fds=tuple(fds.values()),
-            cwd="/",
-            # Safe: no other thread runs yet.
-            preexec_fn=prepare,
-        )
-    except OSError as error:
-        who = f" as user {spec.uid}" if root else ""
-        raise BackendError(f"cannot run {(*limits.prefix, *words)[0]}{who}: {error.strerror}", bwrap.INSTALL) from None
-    except subprocess.SubprocessError as error:
-        raise BackendError(f"cannot prepare the sandbox: {error}", "run: mcpbox doctor") from None
-    ours.callback(_end, monitor)
+    monitor = Child(
+        [*limits.prefix, *words],
+        {**spec.environment, **spec.secrets, **limits.environment},
+        streams=(child_in, child_out, child_err),
+        keep=fds.values(),
+        prepare=prepare,
+    )
+    ours.callback(monitor.end)
     theirs.close()
+    meanwhile()
     init = kernel.child_pid(status, SET_UP)
     if init is None:
-        raise BackendError(_complaint(monitor, stderr), "run: mcpbox doctor")
+        raise _complaint(monitor, stderr)
     try:
         first = os.pidfd_open(init)
     except ProcessLookupError:
-        raise BackendError(_complaint(monitor, stderr), "run: mcpbox doctor") from None
+        raise _complaint(monitor, stderr) from None
     ours.callback(_close, first)
     try:
         limits.enter(init)
     except BackendError:
         if quota.alive(init):
             raise
-        raise BackendError(_complaint(monitor, stderr), "run: mcpbox doctor") from None
+        raise _complaint(monitor, stderr) from None
     egress = None if beside is None else beside.join(init)
     with suppress(BrokenPipeError):
         os.write(block, b"x")
     _close(block)
     if not (kernel.readable(stdout, SET_UP) and os.read(stdout, 1) and kernel.confined(init, SET_UP)):
-        raise BackendError(_complaint(monitor, stderr), "run: mcpbox doctor")
+        raise _complaint(monitor, stderr)
     with suppress(BrokenPipeError):
         os.write(stdin, b"\n")
     for fd in (stdin, stdout, stderr):
         os.set_blocking(fd, False)
-    exited = os.pidfd_open(monitor.pid)
-    ours.callback(_close, exited)
-    return Bubble(stdin, stdout, stderr, exited, egress, first, init, monitor, limits, ours.pop_all())
+    return Bubble(stdin, stdout, stderr, egress, first, init, monitor, limits, ours.pop_all())
 
 
 class Bubble:
@@ -222,30 +212,27 @@ class Bubble:
         stdin: int,
         stdout: int,
         stderr: int,
-        exited: int,
         egress: tuple[int, int] | None,
         first: int,
         init: int,
-        monitor: subprocess.Popen[bytes],
+        monitor: Child,
         limits: quota.Quota,
         resources: ExitStack,
     ) -> None:
-        self.stdin, self.stdout, self.stderr, self.exited = stdin, stdout, stderr, exited
+        self.stdin, self.stdout, self.stderr, self.exited = stdin, stdout, stderr, monitor.exited
         self.egress = egress
         self.init = init
-        self._processes = first, exited
+        self._processes = first, monitor.exited
         self._monitor = monitor
         self._limits = limits
         self._resources = resources
         self._stdin_open = True
 
     def poll(self) -> int | None:
-        code = self._monitor.poll()
-        return code if code is None or code >= 0 else 128 - code
+        return self._monitor.poll()
 
     def kill(self) -> None:
-        # The kernel ends the rest of init's namespace. By descriptors and not by Popen, which looks for the exit code
-        # first, and shows "still running" to another thread that looks for it meanwhile.
+        # The kernel ends the rest of init's namespace.
         for pidfd in self._processes:
             with suppress(OSError):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
@@ -273,6 +260,8 @@ def reap(record: Mapping[str, Any]) -> None:
         with suppress(OSError):
             os.kill(init, signal.SIGKILL)
     # Killed at the wrong moment, mcpbox leaves a bubblewrap that waits for one that is gone, and that nobody recorded.
+    import glob
+
     mark = _mark(str(record.get("id"))).encode()
     for path in glob.iglob("/proc/[0-9]*/cmdline"):
         with suppress(OSError):
@@ -356,20 +345,14 @@ def _memory_file(name: str, content: bytes, stack: ExitStack) -> int:
     return fd
 
 
-def _complaint(monitor: subprocess.Popen[bytes], stderr: int) -> str:
-    with suppress(subprocess.TimeoutExpired):
-        monitor.wait(2)
+def _complaint(monitor: Child, stderr: int) -> BackendError:
+    kernel.readable(monitor.exited, 2)
+    hint = bwrap.INSTALL if monitor.poll() == NOT_RUN else "run: mcpbox doctor"
     os.set_blocking(stderr, False)
     with suppress(BlockingIOError):
         if text := os.read(stderr, 4096).decode(errors="replace").strip():
-            return f"bubblewrap could not start the sandbox: {text}"
-    return "bubblewrap could not start the sandbox, and did not say why"
-
-
-def _end(monitor: subprocess.Popen[bytes]) -> None:
-    if monitor.poll() is None:
-        monitor.kill()
-    monitor.wait()
+            return BackendError(f"bubblewrap could not start the sandbox: {text}", hint)
+    return BackendError("bubblewrap could not start the sandbox, and did not say why", hint)
 
 
 def _close(fd: int) -> None:

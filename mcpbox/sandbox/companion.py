@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
-import subprocess
 import sys
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from mcpbox.errors import BackendError
 from mcpbox.sandbox.base import Relay
@@ -32,6 +32,8 @@ class RelayProcess:
     """
 
     def __init__(self, relay: Relay, resources: ExitStack) -> None:
+        import subprocess
+
         self._relay = relay
         self._process = subprocess.Popen(
             [sys.executable, *relay.arguments],
@@ -69,7 +71,7 @@ def connect(relay: Relay, streams: Streams) -> tuple[int, int]:
 
 def begin(relay: Relay, write: int, *, join: int = 0, uid: int = 0) -> None:
     """Give a started relay its plan. Raises BackendError if it is gone."""
-    line = json.dumps({**relay.plan, "join": join, "uid": uid}).encode() + b"\n"
+    line = msgspec.json.encode({**relay.plan, "join": join, "uid": uid}) + b"\n"
     try:
         os.write(write, line)
     except OSError as error:

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from mcpbox import config, paths
 from mcpbox.errors import BackendError
 from mcpbox.sandbox import companion, dial, engine, images, layers, podman
-from mcpbox.sandbox.base import Finding, Remember, SandboxSpec, Usage
+from mcpbox.sandbox.base import Finding, Remember, SandboxSpec, Usage, nothing
 from mcpbox.sandbox.container import (
     OPEN_FILES,
     Facts,
@@ -55,7 +55,7 @@ def available() -> Finding:
     return Finding("docker", "ok", endpoint.url)
 
 
-def launch(spec: SandboxSpec, remember: Remember) -> Container:
+def launch(spec: SandboxSpec, remember: Remember, meanwhile: Callable[[], None] = nothing) -> Container:
     """Start the server. Raises BackendError; on any error nothing is left running."""
     endpoint = engine.find()
     if endpoint is None:
@@ -100,7 +100,10 @@ def launch(spec: SandboxSpec, remember: Remember) -> Container:
             streams.attach()
             # Before the server runs: its first question would be lost, or it would take the relay's ports.
             egress = None if beside is None or spec.relay is None else companion.connect(spec.relay, beside)
+            waiting = threading.Thread(target=meanwhile, name="meanwhile")
+            waiting.start()
             client.start(name)
+            waiting.join()
             if spec.secrets:
                 _tell(streams.stdin, secret_lines(spec.secrets))
             pid = int(client.inspect_container(name)["State"]["Pid"]) if about.same_kernel else 0

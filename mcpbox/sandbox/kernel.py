@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
-import subprocess
 import time
 from pathlib import Path
+
+import msgspec
 
 from mcpbox.sandbox.base import Finding
 
@@ -28,7 +28,7 @@ def child_pid(fd: int, timeout: float) -> int | None:
         if not readable(fd, max(0.0, deadline - time.monotonic())) or not (data := os.read(fd, 4096)):
             return None
         said += data
-    return int(json.loads(said.partition(b"\n")[0])["child-pid"])
+    return int(msgspec.json.decode(said.partition(b"\n")[0])["child-pid"])
 
 
 def readable(fd: int, timeout: float) -> bool:
@@ -64,6 +64,8 @@ def user_namespaces() -> Finding:
         remedy = "run: sysctl kernel.unprivileged_userns_clone=1"
         return Finding(subject, "missing", "kernel.unprivileged_userns_clone is 0", remedy)
     restricted = _setting("kernel/apparmor_restrict_unprivileged_userns") == "1"
+    import subprocess
+
     tried = subprocess.run(
         ["unshare", "--user", "--net", "true"],
         capture_output=True,

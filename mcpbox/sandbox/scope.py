@@ -17,6 +17,8 @@ from msgspec import Struct, field
 from mcpbox.errors import BackendError
 
 REMEDY = "run: mcpbox doctor"
+#: Files that some kernels do not have: where it does not count swap, which doctor says, and before Linux 5.14.
+OPTIONAL = ("memory.swap.max", "cpu.max.burst")
 EXCEEDED = "the server used more memory than its profile allows"
 
 
@@ -43,6 +45,9 @@ class Scope(Struct):
                 raise BackendError(f"systemd put the server into {group.name}, not into {self.unit}", REMEDY)
             # Else the kernel would end one process and leave the others.
             (group / "memory.oom.group").write_text("1")
+            # systemd has no property for it.
+            with suppress(FileNotFoundError):
+                (group / "cpu.max.burst").write_text(self.settings["cpu.max.burst"])
             if unlimited := lacking(group, self.settings):
                 raise BackendError(f"systemd does not limit the server's {', '.join(unlimited)}", REMEDY)
             self._events.append(os.open(group / "memory.events", os.O_RDONLY | os.O_CLOEXEC))
@@ -91,8 +96,7 @@ def lacking(group: Path, settings: Mapping[str, str]) -> list[str]:
         try:
             kept = (group / name).read_text()
         except FileNotFoundError:
-            # Where the kernel does not count swap there is no file for it; doctor says so.
-            if name != "memory.swap.max":
+            if name not in OPTIONAL:
                 found.append(name)
             continue
         if name != "memory.oom.group" and not _amount(kept) <= _amount(asked):

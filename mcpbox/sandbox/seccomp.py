@@ -8,7 +8,6 @@ one error on which C libraries fall back to an older call.
 
 from __future__ import annotations
 
-import json
 import os
 import zlib
 from collections.abc import Collection
@@ -143,6 +142,8 @@ def docker_profile() -> str:
     for rule in rules():
         condition = {"index": rule.argument, "value": rule.mask, "valueTwo": rule.value, "op": "SCMP_CMP_MASKED_EQ"}
         groups.append({"names": [rule.syscall], "action": "SCMP_ACT_ALLOW", "args": [condition]})
+    import json
+
     architectures = [
         {"architecture": "SCMP_ARCH_X86_64", "subArchitectures": []},
         {"architecture": "SCMP_ARCH_AARCH64", "subArchitectures": []},

@@ -7,7 +7,6 @@ so that is first bound to places it can reach, in a mount namespace of the child
 
 from __future__ import annotations
 
-import ctypes
 import os
 import stat
 from collections.abc import Sequence
@@ -26,6 +25,8 @@ def staged(index: int) -> str:
 
 def stage(sources: Sequence[str]) -> None:
     """Bind each source below ``STAGE``, in a new mount namespace of the calling process. Raises OSError."""
+    import ctypes
+
     libc = ctypes.CDLL(None, use_errno=True)
 
     def check(result: int, what: str) -> None:

@@ -81,6 +81,8 @@ def test_groups_are_made_at_the_root_or_where_nothing_runs(tmp_path: Path) -> No
         ({"pids.max": "129\n"}, ["pids.max"]),
         ({"memory.swap.max": "max\n"}, ["memory.swap.max"]),
         ({"memory.swap.max": None}, []),
+        ({"cpu.max.burst": None}, []),
+        ({"cpu.max.burst": "50001\n"}, ["cpu.max.burst"]),
         ({"cpu.max": None}, ["cpu.max"]),
     ],
 )
