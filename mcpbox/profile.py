@@ -44,11 +44,6 @@ NOT_YET: tuple[tuple[str, str, Any], ...] = (
     ("messages", "redact_secrets", False),
     ("messages", "personal", "off"),
     ("messages", "reversible", False),
-    ("flows", "sensitive", ()),
-    ("flows", "arriving", "off"),
-    ("calls", "per_minute", 0),
-    ("calls", "repeats", 0),
-    ("calls", "sequences", ()),
     ("audit", "content", "digest"),
 )
 

@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from mcpbox import paths, sandbox
 from mcpbox.errors import McpboxError
+from mcpbox.flows import hostsession
 
 #: How long a ``wrap`` may take to end before it is killed; then what it leaves is reaped.
 END_SECONDS = 3.0
@@ -87,6 +88,7 @@ def reap() -> list[Session]:
             continue
         session.end()
         reaped.append(session)
+    hostsession.reap()
     return reaped
 
 

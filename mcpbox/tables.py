@@ -147,7 +147,7 @@ class Flows(Table, frozen=True):
     """
 
     sensitive: tuple[str, ...] = ()
-    arriving: Literal["off", "alert", "ask", "block"] = "off"
+    arriving: Literal["off", "alert", "ask", "block"] = "alert"
 
 
 class Sequence(Table, frozen=True):

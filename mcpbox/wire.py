@@ -6,7 +6,7 @@ import os
 import time
 
 from mcpbox import policy
-from mcpbox.policy.base import Rules
+from mcpbox.policy.base import CallSequence, Rules
 from mcpbox.profile import Resolved
 from mcpbox.sandbox.base import SandboxSpec
 from mcpbox.session import Session
@@ -14,9 +14,11 @@ from mcpbox.session import Session
 
 def session(resolved: Resolved, spec: SandboxSpec, *, name: str, host: str) -> Session:
     """The core of the session of the server ``name`` with the application ``host``, "" for one that is not known."""
+    from mcpbox.flows.store import Store
     from mcpbox.pinning import store
 
     messages, tools = resolved.profile.messages, resolved.profile.tools
+    flows, calls = resolved.profile.flows, resolved.profile.calls
     own = tools.host.get(host)
     rules = Rules(
         server=name,
@@ -43,6 +45,14 @@ def session(resolved: Resolved, spec: SandboxSpec, *, name: str, host: str) -> S
         injection_of=tuple((glob, each.injection) for glob, each in messages.tool.items() if each.injection),
         spotlight=os.urandom(4).hex() if messages.spotlight else "",
         visible=tuple(mount.target for mount in spec.mounts),
+        arriving=flows.arriving,
+        sensitive=flows.sensitive,
+        # Whatever this server's own profile says: those of the others may ask what it was used for.
+        flows=Store(name),
+        calls_per_minute=calls.per_minute,
+        calls_repeats=calls.repeats,
+        calls_sequences=tuple(CallSequence(each.after, each.then, each.action) for each in calls.sequences),
+        clock=_micros,
     )
     return Session(policy.build(rules), int(messages.max_bytes), clock=_micros, nonce=_nonce)
 

@@ -32,7 +32,7 @@ OVERSIZED = {"definition": 16_384}
 _BLOBS, _BLOB = 32, 4096
 _ENCODED = 24
 _CLASS = bytes(
-    ord("a") if chr(code).isalnum() and code < 128 or chr(code) in "+/-_" else ord(" ") for code in range(256)
+    ord("a") if (chr(code).isalnum() and code < 128) or chr(code) in "+/-_" else ord(" ") for code in range(256)
 )
 _BLOB_AT = re.compile(rb"[A-Za-z0-9+/_-]{24,8192}")
 _HEX = re.compile(rb"(?:[0-9a-fA-F]{2}){12,}")

@@ -174,8 +174,7 @@ def mixed_words(text: str) -> Iterator[tuple[int, int]]:
             if (
                 any(letter not in _GREEK for letter in word)
                 and any(letter > "\x7f" and letter not in _GREEK for letter in word)
-                or any(letter in _GREEK_TWINS for letter in word[1:-1])
-            ):
+            ) or any(letter in _GREEK_TWINS for letter in word[1:-1]):
                 yield start, end
 
 

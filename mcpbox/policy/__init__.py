@@ -1,13 +1,17 @@
 """The rules that every message passes, in this order. The first that refuses ends the message's way."""
 
 from mcpbox.policy.base import Policy, Rules
+from mcpbox.policy.calls import CallRules
+from mcpbox.policy.credentials import Credentials
 from mcpbox.policy.definitions_scan import DefinitionScan
 from mcpbox.policy.descriptions import Descriptions
+from mcpbox.policy.flows import Flows
 from mcpbox.policy.injection import Injection
 from mcpbox.policy.names import NameAllowlist
 from mcpbox.policy.pins import Pins
 from mcpbox.policy.requests import ServerRequests
 from mcpbox.policy.roots import VisibleRoots
+from mcpbox.policy.shadowing import Shadowing
 from mcpbox.policy.tools import ToolAllowlist
 
 POLICIES = (
@@ -16,9 +20,13 @@ POLICIES = (
     NameAllowlist,
     ServerRequests,
     VisibleRoots,
+    Credentials,
     DefinitionScan,
+    Shadowing,
     Descriptions,
+    CallRules,
     Injection,
+    Flows,
 )
 
 

@@ -5,7 +5,7 @@ What a policy needs to know of other sessions and of earlier ones it asks of a s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Protocol
 
@@ -152,6 +152,42 @@ class PinStore(Protocol):
     def neighbours(self, server: str) -> Iterable[tuple[str, str, str]]: ...
 
 
+class Origin(Struct, frozen=True):
+    """Where data came from: a server of the same host's session, and its tool, resource or prompt."""
+
+    server: str
+    tool: str
+
+
+class FlowStore(Protocol):
+    """What the servers of one host's session returned. Methods raise OSError where that cannot be told or kept."""
+
+    #: 32 bytes that the fingerprints are made with
+    key: bytes
+
+    def keep(self, tool: str, prints: Collection[int]) -> None: ...
+
+    def note(self, tool: str) -> None:
+        """This server's tool was used."""
+
+    def elsewhere(self) -> Mapping[int, Origin]:
+        """The fingerprints of other servers' results."""
+
+    def used(self) -> Collection[Origin]:
+        """The tools of other servers that were used."""
+
+    def alone(self) -> bool:
+        """Whether there are no other servers."""
+
+
+class CallSequence(Struct, frozen=True):
+    """A call to a tool like the glob ``then`` after one like ``after``, which may be of another server, SERVER:TOOL."""
+
+    after: str
+    then: str
+    action: str = "block"
+
+
 class Rules(Struct, frozen=True):
     """What the profile says about messages, in the form that policies take.
 
@@ -189,6 +225,18 @@ class Rules(Struct, frozen=True):
     visible: tuple[str, ...] = ()
     #: without one, ``first``, ``new`` and ``changed`` have to be as above
     pins: PinStore | None = None
+    shadowing: str = "off"
+    #: what is done with other servers' data in the arguments of this one, and the tools whose results are such data
+    arriving: str = "off"
+    sensitive: tuple[str, ...] = ()
+    flows: FlowStore | None = None
+    #: whether a text has secrets or personal data in it
+    finds_sensitive: Callable[[str], bool] | None = None
+    calls_per_minute: int = 0
+    calls_repeats: int = 0
+    calls_sequences: tuple[CallSequence, ...] = ()
+    #: microseconds from any moment on
+    clock: Callable[[], int] | None = None
 
 
 def field(value: Any, *keys: str) -> Any:

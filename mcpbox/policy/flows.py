@@ -1,0 +1,143 @@
+"""Data that another server of the same host returned, in what is said to this one: put on record, asked, or refused.
+No I/O.
+
+The store is told of each result that is sensitive before the host gets it: by the profile's globs of tools, resources
+and prompts, or because secrets or personal data are in it.
+"""
+
+from __future__ import annotations
+
+import json
+from binascii import a2b_base64
+from collections.abc import Iterator
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from typing import Any
+
+import msgspec
+
+from mcpbox.flows.fingerprint import Found, Prints
+from mcpbox.jsonrpc import Message, Request, Response
+from mcpbox.policy.base import Alert, Ask, Origin, Refuse, Rules, Side, Verdict, field
+from mcpbox.texts import strings
+
+#: Requests of the host's whose answers have data, by the parameter that says whose.
+CARRIERS = {"tools/call": "name", "resources/read": "uri", "prompts/get": "name", "tasks/result": "", "tasks/get": ""}
+#: Requests of the host's that say nothing of what the model has seen.
+SILENT = frozenset(("ping", "initialize", "server/discover", "logging/setLevel"))
+#: Of this server's own results, and of running tasks, so many are remembered.
+OWN = 1 << 16
+TASKS = 1024
+#: Origins named in one record.
+NAMED = 8
+
+
+class Flows:
+    """Looks into everything that the host says: arguments, and answers to sampling and elicitation as well."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._server = rules.server
+        self._arriving = rules.arriving
+        self._sensitive = rules.sensitive
+        self._finds = rules.finds_sensitive
+        self._store = rules.flows
+        if self._store is None:
+            if self._arriving != "off" or self._sensitive:
+                raise ValueError("flows needs to know of the other servers")
+            return
+        self._prints = Prints(self._store.key)
+        self._own: dict[int, None] = {}
+        self._tasks: dict[str, str] = {}
+
+    def judge(self, side: Side, message: Message) -> Verdict:
+        if self._store is None:
+            return None
+        if side is Side.SERVER:
+            if isinstance(message, Response) and message.request and message.request.method in CARRIERS:
+                self._returned(message, message.request)
+            return None
+        if self._arriving == "off" or (isinstance(message, Request) and message.method in SILENT):
+            return None
+        kept = self._store.elsewhere()
+        if not kept:
+            return None
+        said = message.value.get("result") if isinstance(message, Response) else message.params
+        text = _text(said)
+        if not self._prints.meets(text, kept):
+            return None
+        found = self._prints.overlap(text, kept, self._own)
+        return self._verdict(message, found) if found else None
+
+    def _verdict(self, message: Message, found: dict[Origin, Found]) -> Verdict:
+        first = sorted(found.items(), key=lambda item: (-item[1].percent, not item[1].value))[:NAMED]
+        origins = [
+            {"from": origin.server, "tool": origin.tool, "percent": each.percent, "value": each.value}
+            for origin, each in first
+        ]
+        names = ", ".join(dict.fromkeys(origin.server for origin, _ in first))
+        reason = f"it has data that came from {names}"
+        record = {"origins": origins, "more": len(found) - len(first)}
+        if self._arriving == "alert":
+            return Alert(reason, record)
+        refusal = Refuse(reason, "see [flows] arriving in the server's profile", record)
+        if self._arriving == "ask" and isinstance(message, Request):
+            what = field(message.params, "name") if message.method == "tools/call" else message.method
+            return Ask(
+                f"{what!r} of {self._server or 'a server'} is to get data that came from {names}. Let it?", refusal
+            )
+        return refusal
+
+    def _returned(self, message: Response, request: Request) -> None:
+        assert self._store is not None
+        value = message.value.get("result", message.value.get("error"))
+        target = self._target(request, value)
+        if request.method == "tools/call" and "result" in message.value:
+            self._store.note(target)
+        text = _text(value)
+        sensitive = any(fnmatchcase(target, pattern) for pattern in self._sensitive)
+        sensitive = sensitive or (self._finds is not None and self._finds(text))
+        if not sensitive and (self._arriving == "off" or self._store.alone()):
+            return
+        prints = self._prints.of(text)
+        if sensitive:
+            self._store.keep(target, prints)
+        if self._arriving != "off":
+            self._own |= dict.fromkeys(prints)
+            for number in list(self._own)[: max(0, len(self._own) - OWN)]:
+                del self._own[number]
+
+    def _target(self, request: Request, value: Any) -> str:
+        """The tool, resource or prompt whose result it is, though it comes later, as that of a task."""
+        if key := CARRIERS[request.method]:
+            target = str(field(request.params, key))
+            if isinstance(task := field(value, "task", "taskId"), str):
+                self._tasks[task] = target
+                if len(self._tasks) > TASKS:
+                    del self._tasks[next(iter(self._tasks))]
+            return target
+        task = field(request.params, "taskId")
+        return self._tasks.get(task, "") if isinstance(task, str) else ""
+
+
+def _text(value: Any) -> str:
+    """All that is said in ``value``, keys and numbers as well, and what is embedded in base64."""
+    if value is None:
+        return ""
+    try:
+        text = _JSON.encode(value).decode()
+    except OverflowError:
+        # Numbers of more than 64 bits.
+        text = json.dumps(value, ensure_ascii=False)
+    if '"blob"' in text:
+        text += " ".join(_blobs(value))
+    return text
+
+
+def _blobs(value: Any) -> Iterator[str]:
+    for path, text in strings(value):
+        if path and path[-1] == "blob":
+            with suppress(ValueError):
+                yield a2b_base64(text).decode()
+
+
+_JSON = msgspec.json.Encoder()
