@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from fnmatch import fnmatchcase
-from hashlib import blake2b
 
 from mcpbox.jsonrpc import Message, Request, Response
+from mcpbox.pinning.canonical import digest
 from mcpbox.policy.base import Alert, Ask, CallSequence, Origin, Refuse, Rules, Side, Verdict, field
 
 MINUTE = 60_000_000
@@ -27,7 +26,7 @@ class CallRules:
         self._store = rules.flows
         self._clock = rules.clock
         self._times: deque[int] = deque()
-        self._last = b""
+        self._last = ""
         self._in_a_row = 0
         if self._per_minute and self._clock is None:
             raise ValueError("calls.per_minute needs a clock")
@@ -72,10 +71,9 @@ class CallRules:
         return None
 
     def _repeated(self, name: str, arguments: object) -> Refuse | None:
-        text = json.dumps([name, arguments], sort_keys=True)
-        digest = blake2b(text.encode(), digest_size=16).digest()
-        self._in_a_row = self._in_a_row + 1 if digest == self._last else 1
-        self._last = digest
+        call = digest([name, arguments])
+        self._in_a_row = self._in_a_row + 1 if call == self._last else 1
+        self._last = call
         if self._in_a_row <= self._repeats:
             return None
         found = {"rule": "repeats", "limit": self._repeats}
