@@ -196,7 +196,9 @@ def _numbers(data: bytes) -> Iterator[str]:
     while at >= 0:
         match = _NUMBER.search(data, max(done, at - 24), at + 48)
         if match and not _TIME.fullmatch(match[0]):
-            yield match[0].decode()
+            number = match[0].decode()
+            if sum(map(str.isdigit, number)) >= _FEWEST_DIGITS:
+                yield number
         done = max(match.end() if match else 0, at + len(_THREE))
         at = digits.find(_THREE, done)
 
@@ -264,7 +266,11 @@ def _encoded() -> re.Pattern[str]:
 _LOCAL = re.compile(r"[\w.+-]{1,64}$")
 _HOST = re.compile(r"[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}")
 _NOBODY = re.compile(r"(?:no-?reply|git|example|user|info|support)", re.I)
-_NUMBER = re.compile(rb"(?<![0-9A-Za-z.])[0-9](?:[ -]?[0-9]){9,30}(?![0-9A-Za-z]|\.[0-9])")
+#: In one piece, or in groups as of cards and telephones.
+_NUMBER = re.compile(
+    rb"(?<![0-9A-Za-z.])(?:[0-9]{10,24}|[0-9]{1,4}(?:[ -][0-9]{2,4}){0,6}[ -][0-9]{2,7})(?![0-9A-Za-z]|\.[0-9])"
+)
+_FEWEST_DIGITS = 10
 #: Dates and hours, and seconds or milliseconds since 1970 of these decades, stand in many texts that share nothing.
 _TIME = re.compile(rb"(?:19|20)[0-9]{2}-?[01][0-9]-?[0-3][0-9](?:[ -]?[0-9]{2}){0,4}|1[3-9][0-9]{8}(?:[0-9]{3}){0,2}")
 _MIXED = re.compile(r"[A-Za-z].*[0-9]|[0-9].*[A-Za-z]", re.S)
