@@ -193,4 +193,4 @@ def _iban_of(length: int) -> re.Pattern[str]:
     groups, rest = divmod(length - 4, 4)
     last = rf"[ \u00a0][A-Z0-9]{{{rest}}}" if rest else ""
     grouped = rf"[A-Z0-9]{{4}}(?:[ \u00a0][A-Z0-9]{{4}}){{{groups}}}{last}"
-    return re.compile(rf"{_BEFORE}}(?:[A-Z0-9]{{{length}}}|{grouped}){_AFTER}")
+    return re.compile(rf"{_BEFORE}(?:[A-Z0-9]{{{length}}}|{grouped}){_AFTER}")
