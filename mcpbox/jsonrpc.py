@@ -7,18 +7,26 @@ to disagree about it, since one reader decides and another acts.
 
 from __future__ import annotations
 
+import gc
 import json
 import re
-from collections.abc import Iterator
+from array import array
+from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import accumulate
 from typing import Any
 
+import msgspec.json
 from msgspec import Struct
 
 #: Deeper nesting than this is refused. No MCP message needs it, and parsers recurse.
 MAX_DEPTH = 128
 #: How much of each end of an over-long line is kept, to find out whom to answer.
 KEPT = 4096
+#: Bytes from which a line is long enough to be worth more than the usual care.
+LONG = 1 << 16
+#: Integers beyond it are not the same in every reader (RFC 8259, section 6).
+MAX_SAFE = (1 << 53) - 1
 
 Id = str | int | float | None
 
@@ -128,24 +136,19 @@ def parse(data: bytes) -> Any:
     """The JSON value of one line.
 
     Raises ParseError for anything RFC 8259 leaves to the reader's taste: duplicate keys, NaN and infinities, lone
-    surrogates, invalid UTF-8, numbers of thousands of digits, and for nesting deeper than ``MAX_DEPTH``.
+    surrogates, invalid UTF-8, numbers of thousands of digits, and for nesting deeper than ``MAX_DEPTH``; and for the
+    key ``__proto__``, whose value the TypeScript SDK makes the object's prototype, where members are found or not.
     """
     try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        raise ParseError("not UTF-8") from None
-    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _deeper_than(MAX_DEPTH, data):
-        raise ParseError(f"nested deeper than {MAX_DEPTH}")
-    if _SURROGATE.search(text) and any(match[1] for match in _escapes().finditer(text)):
-        raise ParseError("a lone surrogate in a string")
-    try:
-        return _DECODER.decode(text)
-    except ParseError:
-        raise
-    except ValueError as error:
-        raise ParseError(f"not JSON: {error}") from None
-    except RecursionError:
-        raise ParseError("nested too deep") from None
+        if len(data) < LONG:
+            return _fast(data)
+        if data.count(b":") >= len(data) >> 8:
+            return _without_collection(_fast, data)
+    except (ValueError, RecursionError):
+        # The other one says why not, and reads the numbers that are too large for a float.
+        pass
+    # The faster one too, where the line is hardly more than a long string.
+    return _slow(data)
 
 
 def classify(value: Any) -> Message:
@@ -155,7 +158,7 @@ def classify(value: Any) -> Message:
     if value.get("jsonrpc") != "2.0":
         raise ParseError('"jsonrpc" is not "2.0"')
     if "id" in value and not is_id(value["id"]):
-        raise ParseError('"id" is neither a string nor a number')
+        raise ParseError('"id" is neither a string nor a number that all read alike')
     if "method" in value:
         method = value["method"]
         if not isinstance(method, str):
@@ -171,7 +174,10 @@ def classify(value: Any) -> Message:
 
 
 def is_id(value: Any) -> bool:
-    return value is None or (isinstance(value, str | int | float) and not isinstance(value, bool))
+    """Whether two readers take ``value`` for the same id; large numbers are rounded by some."""
+    if isinstance(value, int | float):
+        return not isinstance(value, bool) and abs(value) <= MAX_SAFE
+    return value is None or isinstance(value, str)
 
 
 def key(id: Id) -> tuple[bool, Id]:
@@ -212,19 +218,74 @@ def addressee(line: Oversized) -> tuple[str, Id]:
     return ("response", id) if leading_result.match(head) else ("unknown", None)
 
 
-def _deeper_than(bound: int, data: bytes) -> bool:
-    brackets = _not_brackets().sub(b"", data)
-    for _ in range(bound):
+def _fast(data: bytes) -> Any:
+    """The value, or ValueError where a key might stand twice or any other thing is amiss.
+
+    A pair that is lost in the value has lost its colon as well, with those in its key and value, so that the text has
+    more of them than what is written of the value; and no less, unless colons are escaped.
+    """
+    value = _DECODE(data)
+    written = _ENCODE(value)
+    if data.count(b":") != written.count(b":") or (b"\\u003" in data and _ESCAPED_COLON.search(data)):
+        raise ValueError
+    if b'"__proto__":' in written or _has_depth(data):
+        raise ValueError
+    return value
+
+
+def _slow(data: bytes) -> Any:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise ParseError("not UTF-8") from None
+    if _SURROGATE.search(text) and any(match[1] for match in _escapes().finditer(text)):
+        raise ParseError("a lone surrogate in a string")
+    try:
+        value = _DECODER.decode(text)
+    except ParseError:
+        raise
+    except ValueError as error:
+        raise ParseError(f"not JSON: {error}") from None
+    except RecursionError:
+        raise ParseError(_TOO_DEEP) from None
+    if _has_depth(data):
+        raise ParseError(_TOO_DEEP)
+    return value
+
+
+def _without_collection(read: Callable[[bytes], Any], data: bytes) -> Any:
+    """A JSON value has no cycles, and looking for some among many new objects takes longer than to make them."""
+    if not gc.isenabled():
+        return read(data)
+    gc.disable()
+    try:
+        return read(data)
+    finally:
+        gc.enable()
+
+
+def _has_depth(data: bytes) -> bool:
+    """Whether ``data``, which is JSON, is nested deeper than ``MAX_DEPTH``."""
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        return False
+    # Of the escapes two matter, and the first of them first: an escaped backslash escapes nothing.
+    marks = data.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in data else data
+    marks = marks.translate(_ONE_BRACKET, _NO_MARKS).replace(b'""', b"")
+    brackets = _STRING.sub(b"", marks) if b'"' in marks else marks
+    # Flat texts, which are most, are soon done with.
+    for _ in range(8):
         if not brackets:
             return False
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
-    return bool(brackets)
+        brackets = brackets.replace(b"[]", b"")
+    return max(accumulate(array("b", brackets.translate(_STEPS))), default=0) + 8 > MAX_DEPTH
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
         raise ParseError("a key stands twice in one object")
+    if "__proto__" in value:
+        raise ParseError('a key is "__proto__"')
     return value
 
 
@@ -232,6 +293,13 @@ def _no_constant(name: str) -> Any:
     raise ParseError(f"{name} is not JSON")
 
 
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH}"
+_DECODE, _ENCODE = msgspec.json.Decoder().decode, msgspec.json.Encoder().encode
+_NO_MARKS = bytes(set(range(256)) - set(b'[]{}"'))
+_ONE_BRACKET = bytes.maketrans(b"{}", b"[]")
+_STEPS = bytes.maketrans(b"[]", b"\x01\xff")
+_STRING = re.compile(rb'"[^"]*"')
+_ESCAPED_COLON = re.compile(rb"\\u003[aA]")
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_constant)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _SCALAR = rb'("(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*)'
@@ -247,12 +315,6 @@ def _escapes() -> re.Pattern[str]:
     """
     pair = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     return re.compile(pair + r"|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.")
-
-
-@cache
-def _not_brackets() -> re.Pattern[bytes]:
-    # Atomic, not possessive: Python before 3.11.5 goes wrong with possessive groups (cpython#106052).
-    return re.compile(rb'"[^"\\]*+(?>(?:\\.[^"\\]*+)*)"|[^\[\]{}"]++|"', re.DOTALL)
 
 
 @cache

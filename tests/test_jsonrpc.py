@@ -57,6 +57,7 @@ def test_a_long_line_is_not_held_in_memory() -> None:
     [
         (b'{"a":1,"a":2}', "a key stands twice"),
         (b'{"x":{"a":1,"\\u0061":2}}', "a key stands twice"),
+        (b'[{"__pr\\u006fto__":{}}]', 'a key is "__proto__"'),
         (b'{"a":NaN}', "NaN is not JSON"),
         (b'{"a":-Infinity}', "-Infinity is not JSON"),
         (b'{"a":"\\ud800"}', "lone surrogate"),
@@ -83,6 +84,7 @@ def test_what_readers_could_disagree_about_is_refused(text: bytes, reason: str) 
         b'{"a":"\\ud83d\\ude00"}',
         b'{"a":"\\\\ud800"}',
         b"[" * 128 + b"]" * 128,
+        b'{"a":"__proto__","b":"\\"__proto__\\":"}',
         b'{"a":"[[[[' + b"[" * 300 + b'"}',
         b'{"a":1e2,"b":1E400,"c":12345678901234567890}\r\n',
     ],
