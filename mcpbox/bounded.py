@@ -28,7 +28,8 @@ class Bounded(Generic[K, V]):
 
     def has_room(self, size: int) -> bool:
         """Whether one more of ``size`` bytes may be put. The first may always be: a line has a bound of its own."""
-        return not self._items or (len(self._items) < self._count and self._taken + size <= self._size)
+        many = len(self._items)
+        return not many or (many < self._count and self._taken + size <= self._size)
 
     def put(self, key: K, value: V, size: int) -> None:
         self._items[key] = (value, size)

@@ -53,10 +53,21 @@ class Outlet:
     def send(self, data: bytes) -> None:
         if self.broken or not data:
             return
-        self._queue.append(memoryview(data))
-        self.size += len(data)
-        if len(self._queue) == 1:
-            self.flush()
+        if self._queue:
+            self._queue.append(memoryview(data))
+            self.size += len(data)
+            return
+        # Most messages leave at once and whole.
+        try:
+            written = os.write(self.fd, data)
+        except BlockingIOError:
+            written = 0
+        except OSError:
+            self.broken = True
+            return
+        if written < len(data):
+            self._queue.append(memoryview(data)[written:])
+            self.size = len(data) - written
 
     def flush(self) -> None:
         """Write what the descriptor takes now."""

@@ -112,9 +112,10 @@ class Session:
                 self._batch(side, line.data, messages, actions)
             elif (passed := self._admit(side, messages[0], line.data, actions)) is not None:
                 actions.append(Send(side.other, passed))
-        if self._greeting is None:
+        if self._waiting.unsent and self._greeting is None:
             self._waiting.send(self._clock, actions)
-        self._waiting.put(actions)
+        if self._waiting.proposed:
+            self._waiting.put(actions)
 
     def _batch(self, side: Side, line: bytes, messages: list[Message], actions: list[Action]) -> None:
         passed: list[bytes] = []

@@ -38,10 +38,11 @@ class Waiting:
         self._consulting: dict[Key, Consulting] = {}
         self._asking: dict[Key, Asking | Proposing] = {}
         self._by_hash: dict[int, Key] = {}
-        self._unsent: list[Key] = []
-        self._proposed: dict[str, Proposing] = {}
         self._declined: dict[str, None] = {}
         self._count = 0
+        #: requests to the server that are held back, and questions to the user that are not put yet
+        self.unsent: list[Key] = []
+        self.proposed: dict[str, Proposing] = {}
         #: what the host says it can do, once it says so, and whether it may be asked
         self.capabilities: Any = None
         self.ready = False
@@ -83,7 +84,7 @@ class Waiting:
             value = {"jsonrpc": "2.0", "id": key[1], "method": verdict.method, "params": params}
             self._consulting[key] = Consulting(Request(key[1], verdict.method, params, value), wanted, {})
             self._by_hash[wanted] = key
-            self._unsent.append(key)
+            self.unsent.append(key)
         case.waits_for = key
         self._consulting[key].waiters[waiter] = case
         return None
@@ -91,7 +92,7 @@ class Waiting:
     def consulted(self, id: jsonrpc.Id) -> Consulting | None:
         """The request of mcpbox's own that the server's response with this id answers; its waiters wait no longer."""
         key = jsonrpc.key(id)
-        if key in self._unsent:
+        if key in self.unsent:
             return None
         found = self._consulting.pop(key, None)
         if found:
@@ -102,13 +103,13 @@ class Waiting:
 
     def send(self, clock: Callable[[], int], actions: list[Action]) -> None:
         """Put to the server what was held back until its handshake with the host was over."""
-        for key in self._unsent:
+        for key in self.unsent:
             consulting = self._consulting[key]
             consulting.since = clock()
             request = consulting.request
             actions.append(Record({"event": "consult", "message": request.method, "id": request.id}))
             actions.append(Send(Side.SERVER, jsonrpc.encode(request.value)))
-        self._unsent.clear()
+        self.unsent.clear()
 
     # -- questions to the user ----------------------------------------------------------------------------------------
 
@@ -154,18 +155,18 @@ class Waiting:
     def propose(self, question: Question, policy: str) -> None:
         """Put the question to the user when that is next possible; once, however often it comes up."""
         open = {each.question.text for each in self._asking.values() if isinstance(each, Proposing)}
-        if question.text in self._declined or question.text in open or len(self._proposed) >= MAX_QUESTIONS:
+        if question.text in self._declined or question.text in open or len(self.proposed) >= MAX_QUESTIONS:
             return
-        self._proposed[question.text] = Proposing(question, policy)
+        self.proposed[question.text] = Proposing(question, policy)
 
     def put(self, actions: list[Action]) -> None:
         """One question that waits to be put, if the host can show it now and shows no other of them."""
-        if not self._proposed or not self.ready or not elicit.is_able(self.capabilities):
+        if not self.ready or not elicit.is_able(self.capabilities):
             return
         if any(isinstance(other, Proposing) for other in self._asking.values()):
             return
-        text = next(iter(self._proposed))
-        proposing = self._proposed.pop(text)
+        text = next(iter(self.proposed))
+        proposing = self.proposed.pop(text)
         key = self._own_key(Side.SERVER)
         self._asking[key] = proposing
         actions.append(Record({"event": "asked", "policy": proposing.policy}))
@@ -213,8 +214,8 @@ class Waiting:
         del consulting.waiters[waiter]
         if not consulting.waiters:
             del self._consulting[key], self._by_hash[consulting.hash]
-            if key in self._unsent:
-                self._unsent.remove(key)
+            if key in self.unsent:
+                self.unsent.remove(key)
             else:
                 actions.append(Send(Side.SERVER, jsonrpc.encode(_cancellation(key))))
         return True
@@ -224,7 +225,7 @@ class Waiting:
         dropped = [case.arrived for case in self._held.clear()]
         self._consulting.clear()
         self._by_hash.clear()
-        self._unsent.clear()
+        self.unsent.clear()
         self._asking = {key: each for key, each in self._asking.items() if isinstance(each, Proposing)}
         return [request for request in dropped if isinstance(request, Request)]
 

@@ -242,7 +242,7 @@ class Rules(Struct, frozen=True):
 def field(value: Any, *keys: str) -> Any:
     """``value[keys[0]][keys[1]]…``, or None where a step is missing or not an object."""
     for key in keys:
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             return None
         value = value.get(key)
     return value
