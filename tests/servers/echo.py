@@ -33,7 +33,8 @@ def handle(message, mode):
             reply = json.loads(sys.stdin.readline())
             answer(message, {"content": [], "structuredContent": reply})
         elif name == "text":
-            answer(message, {"content": [{"type": "text", "text": "x" * arguments["size"]}]})
+            size, unit = arguments["size"], arguments.get("unit", "x")
+            answer(message, {"content": [{"type": "text", "text": (unit * (size // len(unit) + 1))[:size]}]})
         elif name == "dense":
             rows = [{"id": n, "name": "row", "tags": [1, 2, 3]} for n in range(arguments["size"] // 44)]
             answer(message, {"content": [], "structuredContent": {"rows": rows}})
