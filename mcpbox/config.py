@@ -6,6 +6,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -42,12 +43,27 @@ class Packages(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Path(self.advisories) if self.advisories else None
 
 
+class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether the audit is signed, and what of it is kept: sessions of so many days, so many bytes in all; 0 for any.
+
+    ``sign`` is "auto" (where a keyring answers), "required" (or no server starts) or "off".
+    """
+
+    sign: Literal["auto", "required", "off"] = "auto"
+    keep_days: Annotated[int, msgspec.Meta(ge=0, le=36500)] = 90
+    keep_bytes: Annotated[int, msgspec.Meta(ge=0)] = 4 << 30
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     docker: Docker = Docker()
     packages: Packages = Packages()
+    audit: Audit = Audit()
 
 
-FORM = "accepted: [docker.images] with node, python and other; [packages] with advisories and hosts"
+FORM = (
+    "accepted: [docker.images] with node, python and other; [packages] with advisories and hosts; "
+    '[audit] with sign ("auto", "required" or "off"), keep_days and keep_bytes'
+)
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?")
 _IMAGE = re.compile(r"[a-z0-9][\w./:-]*(@sha256:[0-9a-f]{64})?")
 

@@ -46,6 +46,11 @@ def state_dir() -> Path:
     return _base("state")
 
 
+def audit_dir() -> Path:
+    """The ledger and the records of every session."""
+    return private_dir(private_dir(state_dir()) / "audit")
+
+
 def user_profiles() -> Path:
     return config_dir() / "profiles"
 

@@ -44,7 +44,6 @@ NOT_YET: tuple[tuple[str, str, Any], ...] = (
     ("messages", "redact_secrets", False),
     ("messages", "personal", "off"),
     ("messages", "reversible", False),
-    ("audit", "content", "digest"),
 )
 
 #: Variables that decide what code runs, or that the sandbox sets itself.

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from mcpbox import jsonrpc
 from mcpbox.errors import McpboxError
@@ -37,8 +37,15 @@ KEPT_STDERR = TOLD_STDERR + (64 << 10)
 
 _TERMINATING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-#: Puts an event on record before its effect happens. An exception ends the session.
-Recorder = Callable[[Mapping[str, Any]], None]
+
+class Recorder(Protocol):
+    """Puts an event on record before its effect happens, and what it says of a message's content. Raises OSError."""
+
+    def __call__(self, event: Mapping[str, Any], content: Any = None) -> None: ...
+
+
+class Unrecorded(Exception):
+    """What is about to happen cannot be put on record."""
 
 
 class Outlet:
@@ -139,6 +146,12 @@ class Relay:
         handlers = {number: signal.signal(number, self._on_signal) for number in _TERMINATING}
         try:
             return self._run(wake)
+        except Unrecorded as failure:
+            # Nothing more may happen; the host is told why, which is on no record.
+            self._process.kill()
+            answers = self._session.abandon(jsonrpc.SERVER_GONE, str(failure), "free space, or mend the directory")
+            self._flush_answers(action for action in answers if isinstance(action, Send))
+            raise McpboxError(str(failure), "free space, or mend the directory") from None
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
@@ -271,7 +284,10 @@ class Relay:
             if isinstance(action, Send):
                 self._outlets[action.to].send(action.data)
             elif isinstance(action, Record):
-                self._record(action.event)
+                try:
+                    self._record(action.event)
+                except OSError as error:
+                    raise Unrecorded(f"nothing can be put on record, so the session ends: {error}") from None
             elif isinstance(action, Divert) and not self._errors.full:
                 self._errors.send(self._filtered(action.data))
 

@@ -89,6 +89,12 @@ def reap() -> list[Session]:
         session.end()
         reaped.append(session)
     hostsession.reap()
+    from mcpbox.audit import aside
+
+    try:
+        aside.tend()
+    except (OSError, McpboxError) as error:
+        sys.stderr.write(f"[mcpbox] cannot see to the audit: {error}\n")
     return reaped
 
 

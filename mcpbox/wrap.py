@@ -6,17 +6,18 @@ import gc
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mcpbox import command, paths, profile, sandbox, sessions
+from mcpbox import command, config, paths, profile, sandbox, sessions
+from mcpbox.audit.who import who
+from mcpbox.audit.writer import Log
 from mcpbox.errors import McpboxError, Unprepared, UsageError
-from mcpbox.journal import Journal
 from mcpbox.secrets import PREFIX
 from mcpbox.spec import build_spec, own_environment, server_name
 
@@ -82,18 +83,20 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
         chosen = choice.backend(server.identities)
         session = sessions.begin(name, chosen)
         stack.callback(session.end)
-        journal = Journal(name, session.id)
-        stack.callback(journal.close)
+        if config.load().audit.sign == "required":
+            from mcpbox.audit import signing
+
+            signing.require()
         passed = _passed((*options.env, *server.passed))
         spec = build_spec(server, resolved, session=session.id, name=name, home=home, cwd=cwd, passed=passed)
-        record: relay.Recorder = journal.record
+        redacted: Callable[[Any], Any] = _same
         if resolved.profile.required_secrets or any(
             PREFIX in text for text in (*spec.command, *spec.environment.values())
         ):
             from mcpbox.secrets import held, launch
 
             spec = launch.inject(spec, server, resolved, passed, session.remember)
-            record, redact, filtered = held.recorder(journal.record), held.redact, held.Stream().feed
+            redacted, redact, filtered = held.redacted, held.redact, held.Stream().feed
         table = resolved.profile.network
         if options.learn_network or table.allow or table.from_environment or table.from_arguments:
             from mcpbox import network
@@ -101,16 +104,10 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
             own = own_environment(server, resolved, passed)
             given = network.Given({name: spec.secrets.get(name, own[name]) for name in own}, server.arguments)
             spec = replace(spec, relay=network.relay(resolved, given, learn=options.learn_network))
-        record(
-            {
-                "event": "launch",
-                "command": server.program,
-                "arguments": len(server.arguments),
-                "backend": chosen,
-                "profile": resolved.source,
-                "host": options.host,
-            }
-        )
+        told = redacted(who(server, resolved, spec, host=options.host, backend=chosen))
+        log = Log(name, session.id, who=told, content=resolved.profile.audit.content)
+        stack.callback(log.close)
+        record = _recorder(log, redacted)
         process = sandbox.load(chosen).launch(spec, session.remember, _import_relay)
     except McpboxError as error:
         error.message, error.hint = redact(error.message), redact(error.hint)
@@ -125,8 +122,8 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
             stack.callback(
                 lambda: network.tell(f"to allow what was used:\n{network.learned(gateway, resolved, given)}")
             )
-    # What earlier crashes left; after the start, which it must not delay.
-    threading.Thread(target=sessions.reap, name="reap", daemon=True).start()
+    # After the start, which none of it must delay.
+    threading.Thread(target=_tend, args=(log,), name="tend", daemon=True).start()
     gc.freeze()
     gc.enable()
     from mcpbox import relay, wire
@@ -138,7 +135,10 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
     left = patience * 0.9 - (time.monotonic() - began)
     within = max(left, patience * 0.1)
     code = relay.Relay(messenger, process, record, answer_within=within, redact=redact, filtered=filtered).run()
-    record({"event": "end", "code": code})
+    try:
+        record({"event": "end", "code": code})
+    except OSError as error:
+        raise McpboxError(f"the session's end cannot be put on record: {error}", "run: mcpbox doctor") from None
     if server.unproven and messenger.started:
         from mcpbox.packages import prepare
 
@@ -149,6 +149,29 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
 def _import_relay() -> None:
     """What nobody needs before the server runs, and takes 5 ms to import."""
     from mcpbox import relay, wire  # noqa: F401
+
+
+def _recorder(log: Log, redacted: Callable[[Any], Any]) -> relay.Recorder:
+    """What puts events on record without the secrets that are held."""
+    if redacted is _same:
+        return log.record
+    full = log.full
+
+    def record(event: Mapping[str, Any], content: Any = None) -> None:
+        # A keyed digest tells nothing of them.
+        log.record(redacted(event), redacted(content) if full else content)
+
+    return record
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _tend(log: Log) -> None:
+    """Clean up what earlier crashes left, and then see to this session's record."""
+    sessions.reap()
+    log.watch()
 
 
 class _Choice:

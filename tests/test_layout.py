@@ -21,6 +21,7 @@ MODULES = {
 PURE = (
     "mcpbox.actions",
     "mcpbox.arguments",
+    "mcpbox.audit.chain",
     "mcpbox.bounded",
     "mcpbox.command.model",
     "mcpbox.definitions",

@@ -19,10 +19,10 @@ from detect.fakes import word
 from secretservice import LOCK, SecretService
 
 from mcpbox import paths
+from mcpbox.audit.writer import Log
 from mcpbox.commands.migrate_secrets import masked, migrate_secrets
 from mcpbox.commands.protect import protect, unprotect
 from mcpbox.hosts import configfile, register
-from mcpbox.journal import Journal
 from mcpbox.secrets import index, vault
 from mcpbox.secrets.reference import Reference
 from mcpbox.secrets.store import Store, open_store
@@ -187,7 +187,7 @@ def test_mcpboxs_own_files_lose_short_values_in_any_quotes_and_keep_the_word_pos
     config.write_text(TOML % {"home": home})
     assert protect(["codex"], [], False, True, False) == 0
     # What a start of the server leaves.
-    Journal("postgres", "s").record({"event": "launch", "command": ["python3", "--token=zx98a7"]})
+    Log("postgres", "s", who={"command": ["python3", "--token=zx98a7"]}).close()
     assert migrate_secrets(["codex"], [], False, True, False) == 0
     assert sorted(kept().values()) == ['k1y"zq9', "postgres", 'q"7w8e', "zx98a7"]
     for path in paths.state_dir().rglob("*"):

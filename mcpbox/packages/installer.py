@@ -14,13 +14,13 @@ from pathlib import Path
 from msgspec import Struct
 
 from mcpbox import command, config, network, paths, sandbox, sessions
+from mcpbox.audit.writer import Log
 from mcpbox.egress import mux, program
 from mcpbox.egress.gateway import Gateway, Limits, Owner
 from mcpbox.egress.proxy import from_environment
 from mcpbox.egress.resolve import is_own
 from mcpbox.egress.rules import Rules
 from mcpbox.errors import BackendError, PackageError
-from mcpbox.journal import Journal
 from mcpbox.packages import carry
 from mcpbox.sandbox.base import Mount, Process, Relay, SandboxSpec
 from mcpbox.spec import code_mounts, server_user
@@ -105,8 +105,8 @@ def run(job: Job, backend: str) -> bytes:
     with ExitStack() as stack:
         session = sessions.begin("install", backend)
         stack.callback(session.end)
-        journal = Journal("install", session.id)
-        stack.callback(journal.close)
+        log = Log("install", session.id, who={})
+        stack.callback(log.close)
         spec = SandboxSpec(
             session=session.id,
             name="install",
@@ -125,17 +125,17 @@ def run(job: Job, backend: str) -> bytes:
             relay=_relay(rules),
             rooms=rooms,
         )
-        journal.record({"event": "install", "command": list(job.words), "backend": backend, "allow": list(job.allow)})
+        log.record({"event": "install", "command": list(job.words), "backend": backend, "allow": list(job.allow)})
         process = sandbox.load(backend).launch(spec, session.remember)
         stack.callback(process.close)
         if process.egress is not None:
-            owner = Owner(journal.record, _tell, lambda: None, lambda _: process.kill())
+            owner = Owner(log.record, _tell, lambda: None, lambda _: process.kill())
             gateway = Gateway(*process.egress, rules, LIMITS, owner, proxy=from_environment(job.proxy or os.environ))
             gateway.start()
             stack.callback(gateway.close)
         code, output, errors = _collect(process, job, given, most)
         why = process.why() if code else ""
-        journal.record({"event": "installed", "code": code})
+        log.record({"event": "installed", "code": code})
     if code:
         said = errors.decode(errors="replace").strip()
         last = " | ".join(said.splitlines()[-3:]) or f"exit code {code}"

@@ -18,8 +18,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mcpbox import sandbox
+from mcpbox.audit.writer import Log
 from mcpbox.errors import PackageError
-from mcpbox.journal import Journal
 from mcpbox.packages import lock, spec, starts, store, vet
 from mcpbox.packages.locate import interpreter, load, starter
 from mcpbox.packages.lock import Entry, Previous, Tree
@@ -301,13 +301,13 @@ def _new_entry(request: Request, plan: Plan, approved: Approved) -> Entry:
 
 
 def _record(key: str, entry: Entry, event: str) -> None:
-    journal = Journal("packages", str(os.getpid()))
+    log = Log("packages", os.urandom(6).hex(), who={})
     try:
         trees = {variant: tree.tree for variant, tree in entry.trees.items()}
         said: Mapping[str, Any] = {"version": entry.version, "integrity": entry.integrity, "approved": entry.approved}
-        journal.record({"event": event, "package": key, **said, "trees": trees, "scripts": list(entry.scripts)})
+        log.record({"event": event, "package": key, **said, "trees": trees, "scripts": list(entry.scripts)})
     finally:
-        journal.close()
+        log.close()
 
 
 def _compare(entry: Entry, here: Tree | None, before: Plan | None, plan: Plan, staging: Path, backend: str) -> Changes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 _PR_SET_DUMPABLE = 4
@@ -83,16 +83,12 @@ def _bytes(value: str) -> set[bytes]:
     return {form.encode(errors="surrogateescape") for form in forms}
 
 
-def recorder(record: Callable[[Mapping[str, Any]], None]) -> Callable[[Mapping[str, Any]], None]:
-    """``record``, given events that are redacted."""
-    return lambda event: record(_redacted(event))
-
-
-def _redacted(event: Any) -> Any:
-    if isinstance(event, str):
-        return redact(event)
-    if isinstance(event, Mapping):
-        return {key: _redacted(value) for key, value in event.items()}
-    if isinstance(event, list | tuple):
-        return [_redacted(value) for value in event]
-    return event
+def redacted(value: Any) -> Any:
+    """``value``, whatever JSON it is, with every string redacted, the names in its objects too."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {redact(key): redacted(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted(item) for item in value]
+    return value

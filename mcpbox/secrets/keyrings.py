@@ -156,6 +156,11 @@ def choose(seconds: float, *, system: str = sys.platform) -> Keyring:
     raise SecretError(f"there is no keyring here ({'; '.join(lacking) or system})", HEADLESS)
 
 
+def possible() -> bool:
+    """Whether a keyring could be asked: everywhere but on a Linux without a bus."""
+    return sys.platform != "linux" or BUS in os.environ or _is_own_socket(f"/run/user/{os.getuid()}/bus")
+
+
 def by_id(place: str, seconds: float) -> Keyring:
     """The keyring that a secret was put in. Raises SecretError."""
     for kind in KINDS:

@@ -150,6 +150,25 @@ def kept_in() -> str:
     return keyrings.choose(AT_START).title
 
 
+def place(seconds: float) -> Place:
+    """Where what mcpbox itself keeps belongs: the encrypted file if one was made, else the keyring. Raises SecretError.
+
+    No passphrase is asked for.
+    """
+    if vault.exists():
+        return vault.Vault(None)
+    from mcpbox.secrets import keyrings
+
+    return keyrings.choose(seconds)
+
+
+def possible() -> bool:
+    """Whether ``place`` may find something; it is not asked."""
+    from mcpbox.secrets import keyrings
+
+    return vault.exists() or keyrings.possible()
+
+
 def open_store(*, seconds: float = AT_A_TERMINAL, ask: vault.Ask | None = None) -> Store:
     """This user's store: the encrypted file if one was made, else the keyring; nothing is opened before it is used.
 

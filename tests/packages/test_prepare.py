@@ -85,10 +85,9 @@ def tree_of(entry: lock.Entry) -> lock.Tree:
 
 
 def events() -> list[str]:
-    from mcpbox import paths
+    from mcpbox.audit import reading
 
-    lines = (paths.state_dir() / "log" / "packages.jsonl").read_text().splitlines()
-    return [json.loads(line)["event"] for line in lines]
+    return [record["event"] for log in reading.sessions(["packages"]) for record in log.records()]
 
 
 def wrapped(*words: str, options: Sequence[str] = ()) -> Host:
@@ -317,7 +316,7 @@ def killed(when: Callable[[str, tuple[Any, ...]], bool]) -> None:
         ("open", "MANIFEST.json"),
         ("os.rename", ".staging-"),
         ("open", "mcpbox.lock.d"),
-        ("open", "packages.jsonl"),
+        ("open", "sessions/packages/"),
         ("os.rename", ".mcpbox.lock."),
     ],
 )

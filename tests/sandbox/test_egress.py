@@ -300,7 +300,7 @@ class Sandbox:
         return re.findall(r"(?m)^\[mcpbox\] egress denied: (.*)$", self.told())
 
     def records(self) -> list[dict[str, Any]]:
-        log = self.runner.home / f".state/mcpbox/log/{self.name}.jsonl"
+        (log,) = (self.runner.home / ".state/mcpbox/audit/sessions" / self.name).iterdir()
         return [json.loads(line) for line in log.read_text().splitlines()]
 
     def relay(self) -> psutil.Process:

@@ -203,8 +203,10 @@ def test_neither_side_reading_makes_nobody_hold_more_than_its_buffers(runner: Ru
 def test_a_server_that_asks_without_end_is_held_too(runner: Runner) -> None:
     """Each refusal is an answer that the server does not read, and a record: neither may grow without a bound."""
     with runner.echo("greedy", profile='[messages]\nmax_bytes = "64KiB"\n') as host:
-        log = runner.home / ".state/mcpbox/log/test.jsonl"
-        assert eventually(lambda: log.exists() and log.stat().st_size > 1 << 20, 20)
+        records = runner.home / ".state/mcpbox/audit/sessions/test"
+        assert eventually(lambda: records.is_dir() and any(records.iterdir()), 20)
+        (log,) = records.iterdir()
+        assert eventually(lambda: log.stat().st_size > 1 << 20, 20)
 
         def settled() -> bool:
             size = log.stat().st_size
@@ -355,7 +357,8 @@ def test_records_are_written_per_server(runner: Runner) -> None:
         host.initialize()
         host.stdin.close()
         host.process.wait(10)
-    lines = (runner.home / ".state/mcpbox/log/my-server.jsonl").read_text().splitlines()
+    (log,) = (runner.home / ".state/mcpbox/audit/sessions/my-server").iterdir()
+    lines = log.read_text().splitlines()
     events = [json.loads(line) for line in lines]
     assert [event["event"] for event in events] == ["launch", "end"]
     assert events[0]["host"] == "cursor" and events[0]["backend"] == runner.backend

@@ -130,7 +130,7 @@ def test_held_values_show_in_nothing_that_is_printed() -> None:
     assert held.redact("x line one\nline two y") == "x <secret s/N> y"
     assert held.redact(repr(ValueError("line one\nline two"))) == "ValueError('<secret s/N>')"
     events: list[object] = []
-    held.recorder(events.append)({"reason": ["line one\nline two", 3]})
+    events.append(held.redacted({"reason": ["line one\nline two", 3]}))
     assert events == [{"reason": ["<secret s/N>", 3]}]
     held.hold("s/SHORT", "abc")
     assert held.redact("abc") == "abc"

@@ -1,0 +1,60 @@
+"""What a record keeps of a message's content: a digest that only this installation can make, or all of it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from mcpbox import paths
+from mcpbox.audit import chain
+from mcpbox.errors import McpboxError
+
+KEY_BYTES = 32
+
+
+def kept(value: Any, key: bytes, *, full: bool) -> dict[str, Any]:
+    """ "digest": HMAC-SHA256 of the content's JSON; in full also "content": that JSON as a string, cut where too long.
+
+    The key keeps what is short from being guessed by trying.
+    """
+    import hmac
+
+    text = chain.content(value)
+    found: dict[str, Any] = {"digest": f"hmac-sha256:{hmac.digest(key, text, 'sha256').hex()}"}
+    if full:
+        found["content"] = text[: chain.MAX_CONTENT].decode(errors="ignore")
+        if len(text) > chain.MAX_CONTENT:
+            found["content_bytes"] = len(text)
+    return found
+
+
+def file() -> Path:
+    return paths.data_dir() / "audit.key"
+
+
+def key() -> bytes:
+    """The key of this installation, made where there is none. Raises OSError, McpboxError."""
+    if not file().exists():
+        with suppress(FileExistsError):
+            _make()
+    data = file().read_bytes()
+    if len(data) != KEY_BYTES:
+        raise McpboxError(f"{file()} is not the key of {KEY_BYTES} bytes that mcpbox made", "remove it")
+    return data
+
+
+def _make() -> None:
+    """A key, whole or not there at all, and the first of two that are made at once."""
+    directory = paths.private_dir(paths.data_dir())
+    temporary = directory / f".audit.key.{os.getpid()}"
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, os.urandom(KEY_BYTES))
+        os.fsync(descriptor)
+        os.link(temporary, file())
+    finally:
+        os.close(descriptor)
+        temporary.unlink()

@@ -1,0 +1,234 @@
+"""Signs the ledger with a key that the keyring keeps, and has the keyring remember the newest signed place.
+
+That is done in a process of its own: a keyring may be locked and wait for its user, which nothing else may wait for,
+and the libraries take more memory than there is for ``wrap``. One signature covers every line before it, so whoever
+comes next signs what others left.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mcpbox import paths
+from mcpbox.audit import chain, ledger
+from mcpbox.errors import McpboxError, SecretError
+from mcpbox.secrets.reference import Reference
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from mcpbox.secrets.store import Place
+
+#: Seconds for the keyring at the start of a session that has to be signed, and for a process that nobody waits for.
+AT_START, ASIDE = 5.0, 60.0
+KEY = Reference("mcpbox", "audit-key")
+#: What is signed begins with it, so that a signature is of use for nothing else.
+CONTEXT = b"mcpbox audit ledger\n"
+UNDO = "see: mcpbox audit verify"
+
+
+def head_item() -> Reference:
+    """The keyring's item for the newest signed place of this ledger."""
+    return Reference("mcpbox", f"audit-head-{chain.digest(os.fsencode(ledger.file()))[:16]}")
+
+
+def public_file() -> Path:
+    """The public keys that have signed on this machine, one a line, the newest last."""
+    return paths.data_dir() / "audit.pub"
+
+
+def require() -> None:
+    """Sign now, before a server starts. Raises McpboxError with why that is not possible."""
+    try:
+        done = subprocess.run(
+            # -P: the current directory is the host's choice, and no place to import from.
+            [sys.executable, "-P", "-c", "from mcpbox.audit import signing; signing.main()"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            cwd="/",
+            timeout=3 * AT_START,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise _unsigned("the keyring does not answer") from None
+    if done.returncode:
+        raise _unsigned(done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}")
+
+
+def sign(seconds: float) -> ledger.Place | None:
+    """Sign what is not signed yet; the place of the signature, None where all was signed.
+
+    Raises SecretError for a keyring that is missing, locked or slower than ``seconds``, and McpboxError for a ledger
+    that lacks the place that the keyring has: signing it would hide that it was cut back.
+    """
+    from mcpbox.secrets import store
+
+    with ledger.locked(seconds + ASIDE, what="signing"):
+        if _signed():
+            return None
+        place = store.place(seconds)
+        known = place.get(head_item())
+        if known is not None and not _contains(_place(known)):
+            raise McpboxError(f"{ledger.file()} lacks the line that was signed last; it was cut back or replaced", UNDO)
+        key = _key(place)
+        public = key.public_key().public_bytes_raw().hex()
+
+        def signature(last: ledger.Place) -> Mapping[str, Any]:
+            fields = {**ledger.after(last), "event": "signature", "key": public}
+            return {**fields, "signature": key.sign(CONTEXT + chain.digest(chain.encode(fields)).encode()).hex()}
+
+        _publish(public)
+        with ledger.locked():
+            signed = ledger.extend(signature, sync=True)
+        place.set(head_item(), f"{signed.seq}:{signed.hash}")
+        return signed
+
+
+def sign_or_say(seconds: float) -> None:
+    """Sign, or say in the ledger why not, once for each reason until it is signed. Raises OSError, McpboxError."""
+    try:
+        sign(seconds)
+    except McpboxError as error:
+        text = chain.plain({"event": "unsigned", "reason": error.message})
+        same = b'"reason":' + chain.encode({"": text["reason"]})[4:-1]
+        for line in reversed(_tail()):
+            if b'"event":"signature"' in line:
+                break
+            if b'"event":"unsigned"' in line and same in line:
+                return
+        ledger.append(text)
+
+
+def keyring_state(seconds: float) -> tuple[str, ledger.Place | None]:
+    """The public key and the newest signed place, as the keyring has them; "" and None for what it has not.
+
+    Raises SecretError.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from mcpbox.secrets import store
+
+    place = store.place(seconds)
+    text, known = place.get(KEY), place.get(head_item())
+    key = Ed25519PrivateKey.from_private_bytes(_seed(text)).public_key().public_bytes_raw().hex() if text else ""
+    return key, _place(known) if known else None
+
+
+def accept(seconds: float) -> None:
+    """Take the ledger as it is: its signatures go on from here. Raises SecretError."""
+    from mcpbox.secrets import store
+
+    place = store.place(seconds)
+    if place.get(head_item()) is not None:
+        place.delete(head_item())
+    sign(seconds)
+
+
+def verifies(key: str, signature: str, line_hash: str) -> bool:
+    """Whether ``signature`` is that of a line whose hash, without the signature, is ``line_hash``."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(key))
+        public.verify(bytes.fromhex(signature), CONTEXT + line_hash.encode())
+    except (ValueError, InvalidSignature):
+        return False
+    return True
+
+
+def public_keys() -> tuple[str, ...]:
+    """The public keys that this machine remembers, the newest last."""
+    try:
+        return tuple(public_file().read_text().split())
+    except (FileNotFoundError, UnicodeDecodeError):
+        return ()
+
+
+def main() -> None:
+    """What ``require`` runs: the reason of a failure is on standard error."""
+    try:
+        sign(AT_START)
+    except (McpboxError, OSError) as error:
+        sys.stderr.write(error.message if isinstance(error, McpboxError) else str(error))
+        sys.exit(1)
+
+
+def possible() -> bool:
+    """Whether there may be something that keeps a key, found out without asking it."""
+    from mcpbox.secrets import store
+
+    return store.possible()
+
+
+def _unsigned(why: str) -> McpboxError:
+    hint = 'unlock the keyring, or set sign = "auto" under [audit] in config.toml'
+    return McpboxError(f"the audit cannot be signed: {why}", hint)
+
+
+def _signed() -> bool:
+    """Whether the last line is a signature, or there is none."""
+    tail = _tail()
+    return not tail or b'"event":"signature"' in tail[-1]
+
+
+def _tail() -> list[bytes]:
+    try:
+        with ledger.file().open("rb") as opened:
+            opened.seek(max(0, opened.seek(0, os.SEEK_END) - 4 * ledger.MAX_LINE))
+            return opened.read().splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def _contains(place: ledger.Place) -> bool:
+    """Whether the ledger has the line with that number and that hash."""
+    try:
+        with ledger.file().open("rb") as opened:
+            return any(chain.digest(line[:-1]) == place.hash for line in opened if b'"seq":%d,' % place.seq in line)
+    except FileNotFoundError:
+        return False
+
+
+def _place(text: str) -> ledger.Place:
+    seq, _, found = text.partition(":")
+    if not seq.isdecimal():
+        raise SecretError(f"{head_item()} is not what mcpbox keeps there", UNDO)
+    return ledger.Place(int(seq), found)
+
+
+def _key(place: Place) -> Ed25519PrivateKey:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    if text := place.get(KEY):
+        return Ed25519PrivateKey.from_private_bytes(_seed(text))
+    key = Ed25519PrivateKey.generate()
+    seed = key.private_bytes_raw().hex()
+    place.set(KEY, seed)
+    if place.get(KEY) != seed:
+        raise SecretError(f"the key of the audit did not come back from {place.place} as it was put there")
+    return key
+
+
+def _seed(text: str) -> bytes:
+    try:
+        seed = bytes.fromhex(text)
+    except ValueError:
+        seed = b""
+    if len(seed) != 32:
+        raise SecretError(f"{KEY} is not the key that mcpbox keeps there", UNDO)
+    return seed
+
+
+def _publish(public: str) -> None:
+    from mcpbox.secrets.index import write_private
+
+    known = public_keys()
+    if public not in known[-1:]:
+        paths.private_dir(paths.data_dir())
+        write_private(public_file(), "".join(f"{key}\n" for key in (*known, public)).encode())

@@ -1,0 +1,161 @@
+"""What keeps the audit in order: killed sessions are closed, old ones removed, and the ledger cut behind them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mcpbox import config, paths
+from mcpbox.audit import chain, ledger, reading
+
+#: Who closes a session that did not close itself.
+LATER = "the next command"
+#: Bytes from which the ledger is cut, and seconds between two looks at what can be removed.
+FOLD_BYTES = 8 << 20
+PRUNE_SECONDS = 3600.0
+DAY = 86400.0
+
+
+def close_dead() -> int:
+    """Close the sessions whose writers are dead; how many. Raises OSError, McpboxError."""
+    closed = 0
+    for session, name, mark in ledger.marks() if ledger.exists() else ():
+        if mark is None:
+            continue
+        try:
+            if (place := opened(session)) is None:
+                # Killed before anybody was told of it.
+                ledger.segment(name, session, 1).unlink(missing_ok=True)
+            else:
+                ledger.append(_end(name, session, place), sync=True)
+                closed += 1
+            mark.drop()
+        finally:
+            mark.leave()
+    return closed
+
+
+def prune(wanted: config.Audit) -> int:
+    """Remove closed sessions that are older than ``keep_days``, and then what is beyond ``keep_bytes``; how many.
+
+    There it is the oldest session of the server with the most bytes that goes: a server that fills the disk pushes out
+    what it has written itself, not what others have.
+    """
+    servers: dict[str, list[tuple[float, int, reading.SessionLog]]] = {}
+    for directory in sorted(ledger.sessions_dir().iterdir()):
+        for log in reading.in_directory(directory) if directory.is_dir() and not directory.is_symlink() else ():
+            with suppress(FileNotFoundError):
+                size = sum(file.stat().st_size for file in log.files)
+                servers.setdefault(log.name, []).append((log.changed, size, log))
+    # Only now: a session that began meanwhile is among them.
+    unclosed = ledger.unclosed()
+    oldest, gone = time.time() - wanted.keep_days * DAY, 0
+    totals = {name: sum(size for _, size, _ in logs) for name, logs in servers.items()}
+    for name, logs in servers.items():
+        logs.sort(key=lambda found: (found[0], found[2].id), reverse=True)
+        kept = [found for found in logs if found[2].id not in unclosed]
+        while wanted.keep_days and kept and kept[-1][0] < oldest:
+            _, size, log = kept.pop()
+            gone += _remove(log, f"older than {wanted.keep_days} days")
+            totals[name] -= size
+        servers[name] = kept
+    while wanted.keep_bytes and sum(totals.values()) > wanted.keep_bytes:
+        removable = [name for name, logs in servers.items() if logs]
+        if not removable:
+            break
+        name = max(removable, key=totals.__getitem__)
+        _, size, log = servers[name].pop()
+        gone += _remove(log, f"beyond {wanted.keep_bytes} bytes")
+        totals[name] -= size
+    return gone
+
+
+def is_due(*, take: bool = False) -> bool:
+    """Whether to look for what can be removed, which is once an hour; ``take`` makes it the caller who does."""
+    stamp = paths.audit_dir() / "pruned"
+    try:
+        due = abs(time.time() - stamp.stat().st_mtime) > PRUNE_SECONDS
+    except FileNotFoundError:
+        due, take = False, True
+    if take:
+        stamp.touch(0o600)
+    return due
+
+
+def fold(limit: int = FOLD_BYTES) -> None:
+    """Drop the ledger's oldest lines, if it is longer than ``limit`` bytes: those of sessions that were removed.
+
+    A line at its end says where it begins since then and after which hash, and is signed with all the rest. What was
+    signed last stays, and so does what sessions need that are still there.
+    """
+    with suppress(FileNotFoundError), ledger.locked():
+        if ledger.file().stat().st_size <= limit:
+            return
+        lines = ledger.file().read_bytes().splitlines(keepends=True)
+        try:
+            at = _foldable(lines)
+        except (msgspec.DecodeError, KeyError):
+            # What was tampered with stays as it is.
+            return
+        if at == 0:
+            return
+        first = msgspec.json.decode(lines[at])
+        dropped = {"event": "fold", "first": first["seq"], "after": first["prev"]}
+        ledger.extend(lambda _: dropped, sync=True)
+        temporary = ledger.file().with_name(f"ledger.{os.getpid()}")
+        kept = ledger.file().read_bytes()[sum(map(len, lines[:at])) :]
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as opened:
+            opened.write(kept)
+            opened.flush()
+            os.fsync(opened.fileno())
+        temporary.replace(ledger.file())
+
+
+def _foldable(lines: list[bytes]) -> int:
+    """How many lines may go: none of a session that is not removed, none after the last signature."""
+    parsed = [msgspec.json.decode(line) for line in lines]
+    pruned = {line["session"] for line in parsed if line["event"] == "prune"}
+    signed = max((at for at, line in enumerate(parsed) if line["event"] == "signature"), default=len(lines) - 1)
+    for at, line in enumerate(parsed[:signed]):
+        if "session" in line and line["session"] not in pruned:
+            return at
+    return signed
+
+
+def _end(name: str, session: str, place: str) -> Mapping[str, Any]:
+    """The line that closes a killed session: how far it came, and what stands after its last whole record."""
+    count, torn, last = 0, b"", b""
+    directory = ledger.sessions_dir() / name
+    for log in reading.in_directory(directory) if directory.is_dir() else ():
+        if log.id == session:
+            for line in log.lines():
+                count, last = count + 1, line
+            torn = log.torn
+    fields = {"event": "close", "session": session, "name": name, "by": LATER, "count": count}
+    fields["head"] = chain.digest(last) if count else place
+    return {**fields, "torn": len(torn), "torn_hash": chain.digest(torn)} if torn else fields
+
+
+def opened(session: str) -> str | None:
+    """The hash of the ledger's line that opened a session; None if it has none."""
+    with suppress(FileNotFoundError):
+        for line in reading.whole_lines(ledger.file()):
+            if b'"event":"open"' in line and b'"session":"%s"' % session.encode() in line:
+                return chain.digest(line[:-1])
+    return None
+
+
+def _remove(log: reading.SessionLog, why: str) -> int:
+    """Remove the files of a session; the ledger says so first."""
+    ledger.append({"event": "prune", "session": log.id, "name": log.name, "reason": why}, sync=True)
+    for file in reversed(log.files):
+        file.unlink(missing_ok=True)
+    with suppress(OSError):
+        Path(ledger.sessions_dir() / log.name).rmdir()
+    return 1
