@@ -318,3 +318,19 @@ def package_gc() -> int:
     from mcpbox.commands import package as verb
 
     return verb.gc()
+
+
+@cli.group()
+def audit() -> None:
+    """What sessions did, on record."""
+
+
+@audit.command("verify")
+@click.argument("names", nargs=-1)
+@json_option
+@click.option("--accept", is_flag=True, help="Sign the ledger as it is, though the keyring knows another.")
+def audit_verify(names: tuple[str, ...], as_json: bool, accept: bool) -> int:
+    """Find what was changed in the records, of the servers NAMES or of all."""
+    from mcpbox.commands import audit_verify as verb
+
+    return verb.run(names, as_json, accept)

@@ -285,7 +285,7 @@ class Relay:
                 self._outlets[action.to].send(action.data)
             elif isinstance(action, Record):
                 try:
-                    self._record(action.event)
+                    self._record(action.event, action.content)
                 except OSError as error:
                     raise Unrecorded(f"nothing can be put on record, so the session ends: {error}") from None
             elif isinstance(action, Divert) and not self._errors.full:
