@@ -72,7 +72,8 @@ def test_no_part_of_a_secret_is_told(said: str, told: str, tmp_path: Path) -> No
         os.write(to_host, FIRST)
         session = Session(policy.build(Rules()), 1 << 20)
         relay = Relay(
-            session, process, lambda event, content=None: None, answer_within=60, redact=held.redact, filtered=held.Stream().feed,
+            session, process, lambda event, content=None: None, answer_within=60,
+            redact=held.redact, filtered=held.Stream().feed,
             host_in=host_in, host_out=host_out, errors=log.fileno(),
         )  # fmt: skip
         assert relay.run() == 0

@@ -35,6 +35,9 @@ MAX_CONTENT = 256 << 10
 #: RFC 8785, appendix D: the integers that a double holds without loss.
 MAX_INTEGER = (1 << 53) - 1
 
+#: What decoding raises for what is no JSON.
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 _ENCODER = msgspec.json.Encoder(order="sorted")
 
 

@@ -48,8 +48,7 @@ def key() -> bytes:
 def _make() -> None:
     """A key, whole or not there at all, and the first of two that are made at once."""
     directory = paths.private_dir(paths.data_dir())
-    temporary = directory / f".audit.key.{os.getpid()}"
-    temporary.unlink(missing_ok=True)
+    temporary = directory / f".audit.key.{os.urandom(6).hex()}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         os.write(descriptor, os.urandom(KEY_BYTES))

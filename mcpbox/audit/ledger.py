@@ -144,7 +144,7 @@ def _last(fd: int) -> Place:
     line = tail[tail.rfind(b"\n", 0, end - 1) + 1 : end - 1]
     try:
         return Place(msgspec.json.decode(line, type=_Line).seq, chain.digest(line))
-    except msgspec.DecodeError:
+    except chain.UNREADABLE:
         raise _damaged() from None
 
 

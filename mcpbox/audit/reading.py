@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from mcpbox.audit import ledger
+from mcpbox.audit import chain, ledger
 
 _FILE = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_-]{0,127})(?:\.([1-9][0-9]{0,8}))?\.jsonl")
 _BLOCK = 1 << 20
@@ -33,7 +33,7 @@ class SessionLog(Struct):
         for line in self.lines():
             try:
                 record = msgspec.json.decode(line)
-            except (msgspec.DecodeError, RecursionError):
+            except chain.UNREADABLE:
                 continue
             if isinstance(record, dict):
                 yield record

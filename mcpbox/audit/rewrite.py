@@ -71,5 +71,5 @@ def _again(line: bytes, change: Callable[[bytes], bytes], previous: str) -> byte
     try:
         own = {key: msgspec.json.decode(line)[key] for key in ("seq", "time", "session")}
         return chain.encode({**msgspec.json.decode(change(line)), **own, "prev": previous})
-    except (msgspec.DecodeError, KeyError, TypeError):
+    except (*chain.UNREADABLE, KeyError, TypeError):
         raise McpboxError("a record cannot be changed and stay one", "see: mcpbox audit verify") from None

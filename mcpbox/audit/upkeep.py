@@ -100,7 +100,7 @@ def fold(limit: int = FOLD_BYTES) -> None:
         lines = ledger.file().read_bytes().splitlines(keepends=True)
         try:
             at = _foldable(lines)
-        except (msgspec.DecodeError, KeyError):
+        except (*chain.UNREADABLE, KeyError):
             # What was tampered with stays as it is.
             return
         if at == 0:

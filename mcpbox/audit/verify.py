@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -106,16 +107,16 @@ def verify(names: Sequence[str] = (), keys: Keys | None = None) -> Report:
         )
     alive: dict[str, bool] = {}
     courses: dict[str, _Course] = {}
-    read = _Ledger(report, keys, courses).read
-    if ledger.exists() and ledger.file().exists():
+    opened, size = None, 0
+    if ledger.exists():
         # Whoever is not closed in that much of the ledger has a mark at that moment.
         with ledger.locked():
-            opened = open(os.open(ledger.file(), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb")
-            size, alive = os.fstat(opened.fileno()).st_size, ledger.unclosed()
-        with opened:
-            read(_lines(opened, size))
-    else:
-        read(iter(()))
+            alive = ledger.unclosed()
+            if ledger.file().exists():
+                opened = open(os.open(ledger.file(), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb")
+                size = os.fstat(opened.fileno()).st_size
+    with opened or BytesIO() as stream:
+        _Ledger(report, keys, courses).read(_lines(stream, size))
     _sessions(report, courses, alive, names)
     return report
 
@@ -190,7 +191,7 @@ class _Ledger:
             line = msgspec.json.decode(text, type=_Line)
             if chain.encode(msgspec.json.decode(text)) == text:
                 return line
-        except (msgspec.DecodeError, RecursionError):
+        except chain.UNREADABLE:
             pass
         self.tell("changed", last.seq + 1, "not a line that mcpbox wrote")
         return None
@@ -300,7 +301,7 @@ class _Chain:
                 here = sha256(text).hexdigest()
                 try:
                     record = decode(text)
-                except (msgspec.DecodeError, RecursionError):
+                except chain.UNREADABLE:
                     self.tell("changed", seq, "not a record that mcpbox wrote")
                 else:
                     if record.prev != expected or record.seq != seq or record.session != id:
@@ -342,7 +343,10 @@ def _sessions(report: Report, courses: dict[str, _Course], alive: dict[str, bool
         course = courses.get(log.id)
         if names and log.name not in names:
             continue
-        if course is None or not course.opened or course.name != log.name:
+        if course is not None and course.name != log.name:
+            report.add("foreign", log.name, log.id, -1, f"the ledger knows it as one of {course.name[:64]!r}")
+            continue
+        if course is None or not course.opened:
             # About to begin, or being removed.
             if log.id not in alive and not (course and course.pruned) and any(file.exists() for file in log.files):
                 if not _since("open", log.id):

@@ -52,14 +52,22 @@ class Log:
         paths.private_dir(ledger.sessions_dir() / name)
         self.path = ledger.segment(name, session, 1)
         self._mark = ledger.mark(name, session)
+        self._fd = -1
         try:
             # Before the ledger has it: of a session in the ledger, a file that is not there was removed.
             self._fd = self._open()
             self._prev = ledger.append({"event": "open", "session": session, "name": name}).hash
+        except BaseException:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self.path.unlink()
+            self._mark.drop()
+            raise
+        try:
             if who:
                 self.record({"event": "launch", **who})
         except BaseException:
-            self._mark.leave()
+            self.close()
             raise
 
     def record(self, event: Mapping[str, Any], content: Any = None) -> None:
