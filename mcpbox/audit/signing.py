@@ -60,8 +60,8 @@ def require() -> None:
         raise _unsigned(done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}")
 
 
-def sign(seconds: float) -> ledger.Place | None:
-    """Sign what is not signed yet; the place of the signature, None where all was signed.
+def sign(seconds: float, *, always: bool = False) -> ledger.Place | None:
+    """Sign what is not signed yet, or ``always``; the place of the signature, None where all was signed.
 
     Raises SecretError for a keyring that is missing, locked or slower than ``seconds``, and McpboxError for a ledger
     that lacks the place that the keyring has: signing it would hide that it was cut back.
@@ -69,7 +69,7 @@ def sign(seconds: float) -> ledger.Place | None:
     from mcpbox.secrets import store
 
     with ledger.locked(seconds + ASIDE, what="signing"):
-        if _signed():
+        if not always and _signed():
             return None
         place = store.place(seconds)
         known = place.get(head_item())
@@ -153,7 +153,8 @@ def public_keys() -> tuple[str, ...]:
 def main() -> None:
     """What ``require`` runs: the reason of a failure is on standard error."""
     try:
-        sign(AT_START)
+        # Also where there is nothing to sign yet: it shows that it can be done.
+        sign(AT_START, always=True)
     except (McpboxError, OSError) as error:
         sys.stderr.write(error.message if isinstance(error, McpboxError) else str(error))
         sys.exit(1)
