@@ -69,7 +69,7 @@ _IMAGE = re.compile(r"[a-z0-9][\w./:-]*(@sha256:[0-9a-f]{64})?")
 
 
 def file() -> Path:
-    return paths.config_dir() / "config.toml"
+    return paths.config_file()
 
 
 def load() -> Config:

@@ -31,6 +31,10 @@ def config_dir() -> Path:
     return _base("config")
 
 
+def config_file() -> Path:
+    return config_dir() / "config.toml"
+
+
 def data_dir() -> Path:
     """Directories that servers keep between sessions, and the bubblewrap binary where the system has none."""
     return _base("data")

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mcpbox import command, config, paths, profile, sandbox, sessions
+from mcpbox import command, paths, profile, sandbox, sessions
+from mcpbox.audit.required import is_required
 from mcpbox.audit.who import who
 from mcpbox.audit.writer import Log
 from mcpbox.errors import McpboxError, Unprepared, UsageError
@@ -83,7 +84,7 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
         chosen = choice.backend(server.identities)
         session = sessions.begin(name, chosen)
         stack.callback(session.end)
-        if config.load().audit.sign == "required":
+        if is_required():
             from mcpbox.audit import signing
 
             signing.require()

@@ -7,7 +7,6 @@ RFC wants, is the order of characters.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -90,6 +89,8 @@ def content(value: Any) -> bytes:
     try:
         return _ENCODER.encode(value)
     except (UnicodeEncodeError, RecursionError):
+        import json
+
         return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
