@@ -176,6 +176,58 @@ def profile_new(name: str, source: str) -> int:
 
 
 @cli.group()
+def tools() -> None:
+    """What servers say of themselves, held to what you approved: tools, prompts, templates, instructions."""
+
+
+@tools.command("list")
+@click.argument("server", required=False, default="")
+@json_option
+def tools_list(server: str, as_json: bool) -> int:
+    """List the definitions that were seen of SERVER, or of all, and whether each is approved."""
+    from mcpbox.commands import tools as verb
+
+    return verb.list_(server, as_json)
+
+
+@tools.command("diff")
+@click.argument("server", required=False, default="")
+@click.argument("name", required=False, default="")
+@json_option
+def tools_diff(server: str, name: str, as_json: bool) -> int:
+    """Show what waits for approval, against what is approved."""
+    from mcpbox.commands import tools as verb
+
+    return verb.diff_(server, name, as_json)
+
+
+all_option = click.option("--all", "everything", is_flag=True, help="Everything of this server.")
+
+
+@tools.command("approve")
+@click.argument("server")
+@click.argument("names", metavar="NAME", nargs=-1)
+@all_option
+@unasked_option
+def tools_approve(server: str, names: tuple[str, ...], everything: bool, yes: bool) -> int:
+    """Release what waits of SERVER, by name; the instructions are called so."""
+    from mcpbox.commands import tools as verb
+
+    return verb.approve(server, names, everything, yes)
+
+
+@tools.command("revoke")
+@click.argument("server")
+@click.argument("names", metavar="NAME", nargs=-1)
+@all_option
+def tools_revoke(server: str, names: tuple[str, ...], everything: bool) -> int:
+    """Have what is approved of SERVER wait for approval again."""
+    from mcpbox.commands import tools as verb
+
+    return verb.revoke(server, names, everything)
+
+
+@cli.group()
 def secrets() -> None:
     """Secrets that servers are given: names and owners, never values."""
 

@@ -59,6 +59,11 @@ HEAD = 'version = 1\nname = "test"\n'
         (HEAD + '[messages]\nsampling = "ask"\n', 'messages.sampling = "ask"', '"deny" or "allow"'),
         ('version = 1\nname = "t"\nmatches = ["npm:@a/*"]\n', 'matches = "npm:@a/*"', "never a pattern"),
         ('version = 1\nname = "t"\nmatches = ["pypi:A_b"]\n', "matches", "PEP 503"),
+        (HEAD + '[tools]\nhide = ["destructiv"]\n', "tools.hide", '"destructive"'),
+        (HEAD + '[tools]\nnew = "ask"\n', 'tools.new = "ask"', '"block" or "allow"'),
+        (HEAD + '[tools.host.curser]\nallow = ["*"]\n', "tools.host.curser: there is no host", "did you mean cursor?"),
+        (HEAD + '[tools.host.cursor]\nalow = ["*"]\n', "alow: unknown key", "did you mean allow?"),
+        (HEAD + '[resources]\nallow = "*"\n', "resources.allow", "array"),
     ],
 )
 def test_wrong_profiles_are_refused_with_the_key_and_the_form(text: str, message: str, hint: str) -> None:

@@ -108,8 +108,30 @@ def _row(file: Surveyed, plan: Plan, record: Record | None) -> Row:
         package=facts.package,
         plaintext=tuple(_plaintext(entry, shape)),
         keyring=tuple(dict.fromkeys(_REFERENCE.findall("\n".join(_strings(entry.raw))))),
-        drift=tuple(survey.drift(plan, record, facts)),
+        drift=(*survey.drift(plan, record, facts), *(_waiting(entry, facts.profile) if wrapped else ())),
     )
+
+
+def _waiting(entry: Entry, profile: str) -> list[str]:
+    """What the server has said of itself that nobody approved, and its profile did not let through."""
+    from mcpbox.command import Command
+    from mcpbox.pinning import diff, store
+    from mcpbox.spec import server_name
+
+    given = rewrite.options(entry).get("--name") or profile
+    if not given or not store.file().exists():
+        return []
+    server = server_name(given, Command(()))
+    pins = store.open_store()
+    try:
+        found = [pin for pin in pins.pins(server) if pin.pending and not pin.passed]
+    finally:
+        pins.close()
+    if not found:
+        return []
+    names = ", ".join(diff.plain(pin.name[:64]) if pin.name else pin.kind for pin in found[:5])
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    return [f"waits for approval: {names}{more} (mcpbox tools diff {server})"]
 
 
 def _plaintext(entry: Entry, shape: Shape) -> list[str]:

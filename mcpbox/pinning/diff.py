@@ -38,9 +38,9 @@ class Difference(Struct, frozen=True):
 
 
 def differences(old: Any, new: Any) -> list[Difference]:
-    """Where the two differ, field by field, at most ``MOST``."""
+    """Where the two differ, field by field, at most ``MOST``; ``old`` is None where there was nothing."""
     found: list[Difference] = []
-    for each in _walk((), old, new):
+    for each in _walk((), {} if old is None and isinstance(new, dict) else old, new):
         found.append(each)
         if len(found) == MOST:
             break
@@ -48,7 +48,7 @@ def differences(old: Any, new: Any) -> list[Difference]:
 
 
 def lines(old: Any, new: Any, close: int = CLOSE) -> list[str]:
-    """The differences in lines that begin with " ", "-" or "+"; ``None`` for what is not there at all.
+    """The differences in lines that begin with " ", "-" or "+".
 
     Of the first ``close`` also what is the same between words that differ is told apart.
     """

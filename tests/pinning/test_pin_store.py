@@ -7,19 +7,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from pinning.sightings import sight, tool
 
 from mcpbox.errors import McpboxError
-from mcpbox.pinning import canonical, store
+from mcpbox.pinning import store
 from mcpbox.pinning.store import Store
-from mcpbox.policy.base import Seen, Sight
-
-
-def tool(name: str, description: str = "", passed: bool = False) -> Seen:
-    value = {"name": name, "description": description}
-    return Seen(name, canonical.digest(value), value, passed)
+from mcpbox.policy.base import Sight
 
 
 @pytest.fixture
@@ -27,11 +22,6 @@ def pins() -> Iterator[Store]:
     opened = store.open_store()
     yield opened
     opened.close()
-
-
-def sight(pins: Store, *seen: Seen, server: str = "s", kind: str = "tool", **more: Any) -> Sight:
-    asked = {"host": "cursor", "lock": "", "begins": True, "first": False, "pin": True}
-    return pins.sight(server, kind, seen, **{**asked, **more})
 
 
 def statuses(pins: Store, server: str = "s") -> dict[str, str]:
@@ -166,7 +156,7 @@ def test_a_damaged_file_and_another_version_are_refused_with_what_mends_them(hom
 SIGHTING = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from test_pin_store import sight, tool
+from pinning.sightings import sight, tool
 from mcpbox.pinning import store
 sys.stdin.readline()
 own = sys.argv[2]
@@ -183,7 +173,7 @@ if own == "0":
 
 
 def test_many_processes_at_once_have_one_first_and_a_killed_one_leaves_nothing_half_done(home: Path) -> None:
-    words = [sys.executable, "-c", SIGHTING, str(Path(__file__).parent)]
+    words = [sys.executable, "-c", SIGHTING, str(Path(__file__).parents[1])]
     running = [
         subprocess.Popen([*words, str(own)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ)
         for own in range(6)
