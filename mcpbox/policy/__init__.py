@@ -14,15 +14,17 @@ from mcpbox.policy.roots import VisibleRoots
 from mcpbox.policy.shadowing import Shadowing
 from mcpbox.policy.tools import ToolAllowlist
 
+# What may be hidden for good comes before the pins, which approve what they are the first to see; the allowlists come
+# after: what a profile hides from one host is none the less what the server said first.
 POLICIES = (
+    DefinitionScan,
+    Shadowing,
     Pins,
     ToolAllowlist,
     NameAllowlist,
     ServerRequests,
     VisibleRoots,
     Credentials,
-    DefinitionScan,
-    Shadowing,
     Descriptions,
     CallRules,
     Injection,

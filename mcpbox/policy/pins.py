@@ -56,8 +56,6 @@ class Pins:
     time or is overtaken by the server's word that it has changed, is the first no more. All later ones are ``new`` or
     ``changed``: hidden from the host and refused when called, or passed, as the profile says. A call of what was not
     listed in this session has the server asked first; what it does not list cannot be called.
-
-    It comes before the allowlists: what a profile hides from one host is none the less what the server said first.
     """
 
     def __init__(self, rules: Rules) -> None:
