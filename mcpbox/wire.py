@@ -12,8 +12,11 @@ from mcpbox.sandbox.base import SandboxSpec
 from mcpbox.session import Session
 
 
-def session(resolved: Resolved, spec: SandboxSpec, *, name: str, host: str) -> Session:
-    """The core of the session of the server ``name`` with the application ``host``, "" for one that is not known."""
+def session(resolved: Resolved, spec: SandboxSpec, *, name: str, host: str, image: str) -> Session:
+    """The core of the session of the server ``name`` with the application ``host``, "" for one that is not known.
+
+    ``image`` is the digest of the image that the server is, "" where it is none.
+    """
     from mcpbox.flows.store import Store
     from mcpbox.pinning import store
 
@@ -23,7 +26,7 @@ def session(resolved: Resolved, spec: SandboxSpec, *, name: str, host: str) -> S
     rules = Rules(
         server=name,
         host=host,
-        lock=_lock(spec),
+        lock=_lock(spec, image),
         tools_allow=tools.allow,
         tools_deny=tools.deny,
         tools_host=((own.allow, own.deny),) if own else (),
@@ -65,9 +68,7 @@ def _nonce() -> str:
     return os.urandom(16).hex()
 
 
-def _lock(spec: SandboxSpec) -> str:
+def _lock(spec: SandboxSpec, image: str) -> str:
     """What tells the launched code from any other: the installed tree or the image's digest; "" where nothing does."""
-    if tree := next((mount.tree for mount in spec.mounts if mount.tree), ""):
-        return f"tree:{tree}"
-    _, _, found = spec.image.partition("@")
-    return f"image:{found}" if found else ""
+    tree = next((mount.tree for mount in spec.mounts if mount.tree), "")
+    return f"tree:{tree}" if tree else f"image:{image}" if image else ""

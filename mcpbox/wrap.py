@@ -130,7 +130,7 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
     from mcpbox import relay, wire
 
     try:
-        messenger = wire.session(resolved, spec, name=name, host=options.host)
+        messenger = wire.session(resolved, spec, name=name, host=options.host, image=process.image)
     except McpboxError as error:
         raise _NotStarted(error) from None
     left = patience * 0.9 - (time.monotonic() - began)

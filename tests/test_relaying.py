@@ -23,6 +23,7 @@ class Unboxed:
     """A program that runs as it is, as a sandbox would."""
 
     egress: tuple[int, int] | None = None
+    image = ""
 
     def __init__(self, *words: str) -> None:
         pipe = subprocess.PIPE

@@ -83,6 +83,8 @@ class Process(Protocol):
     #: the stream from and to the relay, where the spec has one: two descriptors, non-blocking, which whoever takes them
     #: closes
     egress: tuple[int, int] | None
+    #: the digest of the image where that is what the server is, such as "sha256:HEX"; else ""
+    image: str
 
     def poll(self) -> int | None:
         """The server's exit code, 128+n for a signal, or None while it runs."""

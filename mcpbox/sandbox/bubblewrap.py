@@ -220,7 +220,7 @@ class Bubble:
         resources: ExitStack,
     ) -> None:
         self.stdin, self.stdout, self.stderr, self.exited = stdin, stdout, stderr, monitor.exited
-        self.egress = egress
+        self.egress, self.image = egress, ""
         self.init = init
         self._processes = first, monitor.exited
         self._monitor = monitor

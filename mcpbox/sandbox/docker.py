@@ -106,13 +106,15 @@ def launch(spec: SandboxSpec, remember: Remember, meanwhile: Callable[[], None] 
             waiting.join()
             if spec.secrets:
                 _tell(streams.stdin, secret_lines(spec.secrets))
-            pid = int(client.inspect_container(name)["State"]["Pid"]) if about.same_kernel else 0
+            running = client.inspect_container(name) if about.same_kernel or spec.image else {}
+            pid = int(running["State"]["Pid"]) if about.same_kernel else 0
         except BackendError:
             raise
         except Exception as error:
             raise _explained(error, image, endpoint) from None
         container = Container(client, spec.session, image, streams, end, sentinel, pid)
         container.egress, container.beside = egress, beside
+        container.image = str(running["Image"]) if spec.image else ""
         stack.pop_all()
         return container
 
@@ -162,6 +164,7 @@ class Container:
         self._pidfd = _pidfd(pid)
         self.egress: tuple[int, int] | None = None
         self.beside: Streams | None = None
+        self.image = ""
         self._code: int | None = None
         self._why = ""
         self.exited, self._exited_in = os.pipe()
