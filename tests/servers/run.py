@@ -22,6 +22,8 @@ for line in sys.stdin:
     if message.get("method") == "initialize":
         info = {"name": "run", "version": "1"}
         result = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": info}
+    elif message.get("method") == "tools/list":
+        result = {"tools": [{"name": "run", "inputSchema": {"type": "object"}}]}
     elif message.get("method") == "tools/call":
         result = {"content": [], "structuredContent": run(**message["params"]["arguments"])}
     else:
