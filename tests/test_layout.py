@@ -36,6 +36,7 @@ PURE = (
     "mcpbox.detect.mentions",
     "mcpbox.detect.names",
     "mcpbox.detect.personal",
+    "mcpbox.detect.phrases",
     "mcpbox.detect.placeholders",
     "mcpbox.detect.tokens",
     "mcpbox.detect.unicode",

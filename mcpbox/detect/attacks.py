@@ -40,7 +40,8 @@ def attack_in(texts: Sequence[tuple[Path, str]], where: Where) -> Attack | None:
     """
     parts = [text for _, text in texts]
     joined = "\n".join(parts)
-    hits = [*scan_text(joined, where=where), *unicode.scan(joined)]
+    beyond = unicode.odd(joined)
+    hits = [*scan_text(joined, where=where, beyond=beyond), *unicode.scan(joined, beyond)]
     if len(parts) > 1 and (total := score(hits)) < THRESHOLD:
         glued = [hit for hit in scan_text("".join(parts), where=where) if hit.weight >= _TELLING]
         if score(glued) > total and score(glued) >= THRESHOLD:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-#: The score from which on a text is taken for an attack. Whole numbers: they go on record, and the record has no others.
+#: The score from which on a text is taken for an attack; whole numbers, like all that goes on record.
 THRESHOLD = 100
 #: Hits further apart, in characters, do not speak of the same thing: a long manual has a little of everything.
 NEAR = 1500
@@ -38,7 +38,7 @@ def score(hits: Iterable[Hit], near: int = NEAR) -> int:
 
 
 def _enter(weights: dict[str, list[int]], hit: Hit) -> int:
-    """By how much the sum grows; a list of a kind falls, so that its first is the heaviest and old light ones are gone."""
+    """By how much the sum grows. Weights of a kind are kept falling, so that the first is the heaviest still near."""
     held = weights.setdefault(hit.kind, [])
     before = held[0] if held else 0
     while held and held[-1] < hit.weight:

@@ -17,45 +17,60 @@ from functools import cache
 from typing import Literal
 
 from mcpbox.detect import unicode
-from mcpbox.detect.cues import CUES, pattern
+from mcpbox.detect.cues import CUES
 from mcpbox.detect.engine import Literals
 from mcpbox.detect.hits import Hit
+from mcpbox.detect.phrases import pattern
 
 Where = Literal["definition", "data"]
 
-#: Characters before and after a word within which its phrase stands.
-_BEFORE, _AFTER = 240, 320
+#: Characters after a word within which its phrase ends; and what is decoded before and after one.
+_AFTER = 320
+_BEFORE = 240
+#: A phrase that begins this near to its word is tried at each place, one further off is searched for.
+_STEPWISE = 3
 #: A description longer than this hides something in its length, or costs the model's attention.
 OVERSIZED = {"definition": 16_384}
 
+#: The weight from which on a phrase counts where it is disguised.
+_DISGUISED = 50
 #: Encoded texts looked into, and of each no more than its beginning; a picture in base64 is no text.
 _BLOBS, _BLOB = 32, 4096
 _ENCODED = 24
 _CLASS = bytes(
-    ord("a") if (chr(code).isalnum() and code < 128) or chr(code) in "+/-_" else ord(" ") for code in range(256)
+    ord("a") if code < 128 and (chr(code).isalnum() or chr(code) in "+/-_") else ord(" ") for code in range(256)
 )
 _BLOB_AT = re.compile(rb"[A-Za-z0-9+/_-]{24,8192}")
 _HEX = re.compile(rb"(?:[0-9a-fA-F]{2}){12,}")
-_ESCAPED = re.compile(r"(?:\\x[0-9a-f]{2}|\\u00[0-9a-f]{2}|%[0-9a-f]{2}|&#x?[0-9a-f]{2,4};){8,4096}")
+#: The first one apart, so that ``re`` has a literal to look for.
+_ESCAPED = tuple(
+    re.compile(f"{each}(?:{each}){{7,4096}}")
+    for each in (r"\\x[0-9a-f]{2}", r"\\u00[0-9a-f]{2}", "%[0-9a-f]{2}", "&#x?[0-9a-f]{2,4};")
+)
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})|\\u00([0-9a-f]{2})|%([0-9a-f]{2})|&#x([0-9a-f]{2,4});|&#([0-9]{2,4});")
+_SPACED_OUT = re.compile(r" [a-z] [a-z] [a-z] |[a-z]([.\-_*|])[a-z]\1[a-z]\1[a-z]\1")
 _SPACED = re.compile(r"(?<![^\W_])(?:[a-z]([ .\-_*|])(?:[a-z]\1){5,200}[a-z])(?![^\W_])")
 _LEET = str.maketrans("013457@$!|", "oieastasil")
-_LEETED = re.compile(r"[a-z@$!]{0,16}[a-z](?:[013457@$!|](?=[a-z])){1}[a-z013457@$!|]{1,24}")
-#: Words of the phrases that matter, as they look when disguised.
-_REVERSED = ("snoitcurtsni", "tpmorp metsys", "suoiverp")
+_LEETED = re.compile(r"[a-z][013457@$!|][a-z013457@$!|]")
+#: Words of the phrases that matter, as they look when reversed and rotated, and a space in a URL.
+_REVERSED = ("snoitcurtsni", "tpmorp metsys")
 _ROTATED = tuple(
     codecs.encode(each, "rot13") for each in ("ignore all", "ignore previous", "instructions", "system prompt")
 )
+_MARKS = ("%20", *_REVERSED, *_ROTATED)
 
 
-def scan_text(text: str, *, where: Where) -> list[Hit]:
+def scan_text(text: str, *, where: Where, beyond: frozenset[str] | None = None) -> list[Hit]:
     """What in ``text`` speaks to the model, in the order of the text; spans are of ``text`` itself.
 
     ``where`` says what the text is: a server's own definitions have no business instructing, and are judged by every
-    sign; data holds READMEs, mails and code that instruct their readers all the time.
+    sign; data holds READMEs, mails and code that instruct their readers all the time. ``beyond`` is
+    ``unicode.odd(text)`` where that is known.
     """
-    plain, pairs = unicode.folded(text)
-    hits = [*_phrases(plain, where), *_decoded(plain, text, pairs, where)]
+    plain, pairs = unicode.folded(text, beyond)
+    marked: list[tuple[str, int]] = []
+    hits = list(_phrases(plain, where, marked))
+    hits += _decoded(plain, text, pairs, where, marked)
     if len(text) > OVERSIZED.get(where, len(text)):
         hits.append(Hit(0, len(plain), "oversized", 40))
     return sorted((_moved(hit, pairs, len(text)) for hit in hits), key=lambda hit: (hit.start, hit.end))
@@ -74,63 +89,84 @@ def _original(position: int, pairs: list[tuple[int, int]]) -> int:
 
 @cache
 def _words(where: Where) -> tuple[Literals, list[list[int]]]:
-    """The words of all cues that weigh anything there, and for each word the cues that it belongs to."""
+    """The words of all cues that weigh anything there, and for each the cues that it belongs to; then _MARKS."""
     cues: dict[str, list[int]] = {}
     for number, cue in enumerate(CUES):
         if getattr(cue, where):
             for word in cue.words:
                 cues.setdefault(word, []).append(number)
-    return Literals(list(cues)), list(cues.values())
+    return Literals([*cues, *_MARKS]), list(cues.values())
 
 
-def _phrases(plain: str, where: Where) -> Iterator[Hit]:
+def _phrases(plain: str, where: Where, marked: list[tuple[str, int]] | None = None) -> Iterator[Hit]:
+    """Hits of the cues. What of _MARKS stands where goes into ``marked``."""
     words, cues = _words(where)
-    spans: dict[int, list[list[int]]] = {}
+    done: dict[int, int] = {}
     for word, at in words.find(plain):
+        if word >= len(cues):
+            if marked is not None and len(marked) < _BLOBS:
+                marked.append((_MARKS[word - len(cues)], at))
+            continue
         for number in cues[word]:
-            near = spans.setdefault(number, [])
-            if near and at - _BEFORE <= near[-1][1]:
-                near[-1][1] = at + _AFTER
-            else:
-                near.append([at - _BEFORE, at + _AFTER])
-    for number, near in spans.items():
-        cue = CUES[number]
-        phrase = pattern(cue.phrase)
-        for start, end in near:
-            for match in phrase.finditer(plain, max(0, start), end):
-                yield Hit(*match.span(), cue.kind, getattr(cue, where))
+            cue = CUES[number]
+            start = max(at - cue.before, done.get(number, 0))
+            if start > at:
+                continue
+            # Where phrases may begin is looked at once, however many words there are.
+            done[number] = at + 1
+            phrase = pattern(cue.phrase)
+            for first in range(start, at + 1) if cue.before < _STEPWISE else (start,):
+                match = (
+                    phrase.match(plain, first, at + _AFTER)
+                    if cue.before < _STEPWISE
+                    else phrase.search(plain, first, at + _AFTER)
+                )
+                if match and match.start() <= at:
+                    done[number] = max(match.end(), at + 1)
+                    yield Hit(*match.span(), cue.kind, getattr(cue, where))
+                    break
 
 
-def _decoded(plain: str, text: str, pairs: list[tuple[int, int]], where: Where) -> Iterator[Hit]:
+def _decoded(
+    plain: str, text: str, pairs: list[tuple[int, int]], where: Where, marked: list[tuple[str, int]]
+) -> Iterator[Hit]:
     """Hits in what parts of the text say when decoded, each spanning the whole part."""
-    for start, end, inner in _parts(plain, text, pairs, where):
+    for start, end, inner in _parts(plain, text, pairs, where, marked):
         folded, _ = unicode.folded(inner)
         worst = max(_phrases(folded, where), key=lambda hit: hit.weight, default=None)
-        if worst and worst.weight >= 30:
+        if worst and worst.weight >= _DISGUISED:
             # Nobody disguises what is harmless.
-            yield Hit(start, end, "encoded-" + worst.kind, min(100, worst.weight + 40))
+            yield Hit(start, end, "encoded-" + worst.kind, 100)
+    if (where == "definition" or len(plain) <= _BLOB) and _LEETED.search(plain):
+        read = plain.translate(_LEET)
+        for hit in _phrases(read, where):
+            if hit.weight >= _DISGUISED and read[hit.start : hit.end] != plain[hit.start : hit.end]:
+                yield Hit(hit.start, hit.end, "encoded-" + hit.kind, 100)
 
 
-def _parts(plain: str, text: str, pairs: list[tuple[int, int]], where: Where) -> Iterator[tuple[int, int, str]]:
+def _parts(
+    plain: str, text: str, pairs: list[tuple[int, int]], where: Where, marked: list[tuple[str, int]]
+) -> Iterator[tuple[int, int, str]]:
     """Parts of ``plain`` that are something else decoded: where, and what."""
     if len(pairs) == 1 and text.isascii():
         yield from _blobs(text)
-    if "\\x" in plain or "\\u00" in plain or "%" in plain or "&#" in plain:
-        for match in _ESCAPED.finditer(plain):
+    for escaped in _ESCAPED:
+        for match in escaped.finditer(plain):
             yield *match.span(), _ESCAPE.sub(lambda one: chr(_code(one)), match[0])
-    for word in _ROTATED:
-        if (at := plain.find(word)) >= 0:
-            start, end = max(0, at - _BEFORE), at + _AFTER
-            yield start, min(len(plain), end), codecs.decode(plain[start:end], "rot13")
-    for word in _REVERSED:
-        if (at := plain.find(word)) >= 0:
-            start, end = max(0, at - _BEFORE), at + _AFTER
-            yield start, min(len(plain), end), plain[start:end][::-1]
-    if where == "definition" or len(plain) <= _BLOB:
+    end = 0
+    for mark, at in marked:
+        start = max(end, at - _BEFORE)
+        if at < start:
+            continue
+        end = min(len(plain), at + _AFTER)
+        part = plain[start:end]
+        if mark == "%20":
+            yield start, end, _ESCAPE.sub(lambda one: chr(_code(one)), part)
+        else:
+            yield start, end, codecs.decode(part, "rot13") if mark in _ROTATED else part[::-1]
+    if (where == "definition" or len(plain) <= _BLOB) and _SPACED_OUT.search(plain):
         for match in _SPACED.finditer(plain):
             yield *match.span(), match[0].replace(match[1], "")
-        if _LEETED.search(plain):
-            yield 0, len(plain), plain.translate(_LEET)
 
 
 def _code(match: re.Match[str]) -> int:

@@ -4,6 +4,8 @@ What is part of how a language or an emoji is written stays: joiners between let
 after what has variants, the tags of regional flags, marks of direction in a text that has letters from right to left.
 """
 
+# ruff: noqa: RUF001, RUF002, RUF003 (letters that look like others are what this is about)
+
 from __future__ import annotations
 
 import re
@@ -81,7 +83,7 @@ _LOOKALIKES = {
     "ι": "i", "κ": "k", "ν": "v", "ο": "o", "ρ": "p", "σ": "o", "τ": "t", "υ": "u", "χ": "x", "γ": "y", "Α": "A",
     "Β": "B", "Ε": "E", "Η": "H", "Ι": "I", "Κ": "K", "Μ": "M", "Ν": "N", "Ο": "O", "Ρ": "P", "Τ": "T", "Υ": "Y",
     "Χ": "X", "ա": "w", "հ": "h", "ո": "n", "ս": "u", "օ": "o", "ց": "g", "ɑ": "a", "ɡ": "g", "ɩ": "i", "ı": "i",
-    "ǃ": "!", "ⅼ": "l", "ո": "n", "ʏ": "y", "ɪ": "i", "ɴ": "n", "ʀ": "r", "ʟ": "l", "ɢ": "g", "ʙ": "b", "ʜ": "h",
+    "ǃ": "!", "ⅼ": "l", "ʏ": "y", "ɪ": "i", "ɴ": "n", "ʀ": "r", "ʟ": "l", "ɢ": "g", "ʙ": "b", "ʜ": "h",
 }  # fmt: skip
 _ALIKE = "".join(_LOOKALIKES)
 _GREEK = frozenset("αεηικνρστυχγΑΒΕΗΙΚΜΝΟΡΤΥΧΖ")
@@ -102,9 +104,17 @@ _FOLDS = (
 )  # fmt: skip
 
 
-def hidden(text: str) -> Iterator[tuple[int, int, str]]:
+def odd(text: str) -> frozenset[str]:
+    """The characters of ``text`` beyond ASCII: in most texts a few quotation marks and dashes.
+
+    The functions below take it, so that a long text is gone through for it once.
+    """
+    return frozenset() if text.isascii() else frozenset(each for each in set(text) if each > "\x7f")
+
+
+def hidden(text: str, beyond: frozenset[str] | None = None) -> Iterator[tuple[int, int, str]]:
     """The spans that ``visible`` removes, in order, each with the kind of its first character. Linear in time."""
-    if not _may_hide(text):
+    if not _may_hide(text, odd(text) if beyond is None else beyond):
         return
     right_to_left: bool | None = None
     done = 0
@@ -136,7 +146,7 @@ def visible(text: str) -> str:
     return "".join([*parts, text[at:]]) if at else text
 
 
-def scan(text: str) -> list[Hit]:
+def scan(text: str, beyond: frozenset[str] | None = None) -> list[Hit]:
     """What is hidden, and words in letters of several scripts that look alike; in the order of the text, by kind.
 
     One hit for each kind, from the first to the last of it: many characters, however scattered, are one hidden text.
@@ -147,13 +157,13 @@ def scan(text: str) -> list[Hit]:
         first, _, before = spans.get(kind, (start, end, 0))
         spans[kind] = (first, end, min(100, before + weight))
 
-    for start, end, kind in hidden(text):
+    beyond = odd(text) if beyond is None else beyond
+    for start, end, kind in hidden(text, beyond):
         add(kind, start, end, _WEIGHTS.get(kind, 25) * (end - start if kind in _WEIGHTS else 1))
-    if not text.isascii():
-        for match in _PRIVATE.finditer(text):
-            add("private-use", *match.span(), (match.end() - match.start()) // 2)
-        for start, end in mixed_words(text):
-            add("mixed-scripts", start, end, 40)
+    for match in _PRIVATE.finditer(text) if any(map(_PRIVATE.match, beyond)) else ():
+        add("private-use", *match.span(), (match.end() - match.start()) // 2)
+    for start, end in mixed_words(text) if not beyond.isdisjoint(_LOOKALIKES) else ():
+        add("mixed-scripts", start, end, 40)
     return [Hit(start, end, kind, weight) for kind, (start, end, weight) in spans.items() if weight]
 
 
@@ -171,42 +181,49 @@ def mixed_words(text: str) -> Iterator[tuple[int, int]]:
         whole = not (text[start - 1 : start].isalpha() or text[end : end + 1].isalpha())
         if whole and sum(map(str.isascii, word)) >= 2:
             # Units and formulas have a Greek letter at one end (μs, TNFα); a disguise has it anywhere.
-            if (
-                any(letter not in _GREEK for letter in word)
-                and any(letter > "\x7f" and letter not in _GREEK for letter in word)
-            ) or any(letter in _GREEK_TWINS for letter in word[1:-1]):
+            foreign = any(letter > "\x7f" and letter not in _GREEK for letter in word)
+            if foreign or any(letter in _GREEK_TWINS for letter in word[1:-1]):
                 yield start, end
 
 
-def folded(text: str) -> tuple[str, list[tuple[int, int]]]:
+def folded(text: str, beyond: frozenset[str] | None = None) -> tuple[str, list[tuple[int, int]]]:
     """``text`` in lower case, ASCII for what looks like it, without the invisible, to be searched for English words.
 
     The second part says where that is in ``text``: pairs of a position in the folded text and one in ``text``, from
     which on the two run alike.
     """
-    if text.isascii() and not _may_hide(text):
+    beyond = odd(text) if beyond is None else beyond
+    if not beyond and not _may_hide(text, beyond):
         return text.lower(), [(0, 0)]
     parts: list[str] = []
     pairs: list[tuple[int, int]] = [(0, 0)]
     at = size = 0
-    for start, end, _ in hidden(text):
+    for start, end, _ in hidden(text, beyond):
         parts.append(text[at:start])
         size += start - at
         at = end
         pairs.append((size, end))
     kept = "".join([*parts, text[at:]])
-    if not kept.isascii():
-        for start, end in reversed(list(mixed_words(kept))):
-            kept = kept[:start] + kept[start:end].translate(_alike()) + kept[end:]
-        if _FOLDED.search(kept):
-            kept = kept.translate(_plain())
+    if not beyond.isdisjoint(_LOOKALIKES):
+        kept = _unmixed(kept)
+    if any(map(_FOLDED.match, beyond)):
+        kept = kept.translate(_plain())
     return kept.lower(), pairs
 
 
-def _may_hide(text: str) -> bool:
-    if not text.isascii():
+def _unmixed(text: str) -> str:
+    parts: list[str] = []
+    at = 0
+    for start, end in mixed_words(text):
+        parts += (text[at:start], text[start:end].translate(_alike()))
+        at = end
+    return "".join([*parts, text[at:]])
+
+
+def _may_hide(text: str, beyond: frozenset[str]) -> bool:
+    if any(map(_SUSPECT.match, beyond)):
         return True
-    data = text.encode()
+    data = text.encode("utf-8", "surrogatepass")
     return len(data.translate(None, _CONTROL_BYTES)) != len(data)
 
 
