@@ -29,6 +29,7 @@ PURE = (
     "mcpbox.detect.attacks",
     "mcpbox.detect.confusable",
     "mcpbox.detect.cues",
+    "mcpbox.detect.deeds",
     "mcpbox.detect.engine",
     "mcpbox.detect.entropy",
     "mcpbox.detect.hits",

@@ -132,7 +132,6 @@ def test_the_defaults_allow_nothing() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        '[messages]\ninjection = "annotate"\n',
         "[messages]\nredact_secrets = true\n",
     ],
 )

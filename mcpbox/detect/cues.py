@@ -1,11 +1,13 @@
 """What instructions to a model look like: phrases, each with the words that it cannot be without. No I/O.
 
-Weights are of two minds: a definition has no business instructing, so that nearly any of these is enough there; data is
+Weights are of two minds: a definition has no business instructing, so that nearly any of these is enough there;
+            data is
 written by people for people, and it takes a plain one, or several.
 """
 
 from __future__ import annotations
 
+from mcpbox.detect.deeds import DEEDS
 from mcpbox.detect.phrases import cue
 
 #: The beginnings of the words that <ignoring> stands for.
@@ -32,13 +34,15 @@ CUES = (
     ),
     cue("override", 100, 80, 0,
         """ignore;ignoring;disregard;forget""",
-        r"""\b(?:ignore|disregard|forget) (?:all|everything|anything|what|whatever|the (?:text|rest|content)) <few>(?:above
+        r"""\b(?:ignore|disregard|forget) (?:all|everything|anything|what|whatever|the (?:text|rest
+            |content)) <few>(?:above
             |before|previously|prior|earlier|you (?:were|have been|know)|i (?:said|told)|(?:you were )?told)\b""",
     ),
     cue("override", 100, 60, 0,
         """ignore;disregard;forget""",
-        r"""\b(?:ignore|disregard|forget) (?:all )?(?:the )?(?:above|foregoing)(?: (?:instructions?|prompt|text))? (?:and|then
-            |output|respond|reply|print|say|instead)\b""",
+        r"""\b(?:ignore|disregard|forget) (?:all )?(?:the )?(?:above|foregoing)(?: (?:instructions?|prompt
+            |text))? (?:and
+            |then|output|respond|reply|print|say|instead)\b""",
     ),
     cue("override", 100, 100, 40,
         """ignor;vergiss;vergessen;missacht;oubli;olvid;esquec;dimentic;desconsider;haz caso omiso;
@@ -46,11 +50,18 @@ CUES = (
         r"""\b(?:ignorier\w{0,3}|vergiss|vergessen|missachte\w{0,3}|ignorez|oublie[rz]?|olvid[ae]\w{0,3}
             |ignor[ae]\w{0,3}|esquec[ae]\w{0,3}|dimentic[ah]\w{0,3}|desconsider[ea]\w{0,3}|negeer|zignoruj
             |haz[\W_]caso[\W_]omiso|faites[\W_]abstraction) <some>(?:anweisung\w{0,3}|instruktion\w{0,3}|befehle
-            |instruc\w{1,8}|istruzion\w|consignes|indicaci\w{1,6}|ordens|ordenes|instructies|polecenia|regeln
+            |instruc(?:cion|oes|ao)\w{0,4}|instructions? (?:precedent|anterieur|ci)\w{0,4}|istruzion\w|consignes
+            |indicaci\w{1,6}|ordens|ordenes|instructies
+            |polecenia|regeln
             |reglas|regles|anterior\w{0,3}|precedent\w{0,3})|(?:игнорируй\w{0,3}
             |забудь\w{0,3})[\W_]{1,8}<few>(?:инструкци\w{1,3}|указани\w{1,3}|команд\w{1,3})|(?:忽略|无视
             |忘记).{0,12}(?:指令|指示|说明|提示|规则)|(?:指示|命令|指令|プロンプト).{0,8}(?:無視|忘れ)|(?:지시|명령|지침).{0,8}무시
             |تجاهل.{0,24}(?:التعليمات|الأوامر)|(?:talimat|komut)\w{0,8}[\W_]{1,3}(?:yoksay|gormezden)""",
+    ),
+        cue("override", 100, 60, 0,
+        """ignor;disregard;forget""",
+        r"""\b(?:ignor(?:e|ing)|disregard|forget) (?:all |any |your |the |my ){0,2}(?:previous|prior|preceding
+            |earlier)\b""",
     ),
     cue("override", 80, 70, 24,
         """new instruction;new task;real task;real instruction;actual task;new objective;new goal;true task;
@@ -132,7 +143,8 @@ CUES = (
     cue("secrecy", 100, 60, 90,
         """secret from;hidden from;confidential from;hide ;conceal;withhold;knowledge;knowing;noticing;awareness;
            aware;consent;notice;user must;users must;user should;user does;user do;user will;user need;user may;
-           user can;user is;silently;secretly;covertly;quietly;discreetly;stealthily""",
+           user can;user is;user never;user cannot;user can't;user won't;silently;secretly;covertly;quietly;
+           discreetly;stealthily""",
         r"""\b(?:keep <some>(?:secret|hidden|confidential) from|(?:hide|conceal
             |withhold) <some>from (?:the )?<user>|without (?:the )?(?:user|human|<user>) <few>(?:knowledge|knowing
             |noticing|awareness|being aware|consent|notice)|users? (?:must|should|does|do|will|need|may
@@ -140,7 +152,9 @@ CUES = (
             |shown|alerted))|(?:silently|secretly|covertly|quietly|discreetly
             |stealthily) (?:\w{1,12} ){0,2}(?:send|forward|copy|copies|read|reads|upload|uploads|include|call
             |execute|run|collect|log|logs|invoke|append|transmit|exfiltrate|store|access|post|fetch|record|sends
-            |forwards|capture|add|modify|harvest|scrape|extract|email|transfer)\w{0,3})\b""",
+            |forwards|capture|add|modify|harvest|scrape|extract|email|transfer|register|inject|install|create|enable
+            |modif|steal)\w{0,3}
+            |users? (?:never|cannot|can t|won t) (?:sees?|knows?|notices?))\b""",
     ),
     cue("secrecy", 80, 40, 50,
         """act as if;act as though;behave as;respond as if;pretend as;user will;user would;user may;user might;
@@ -159,6 +173,13 @@ CUES = (
             |permission|approval|consent|authorization)\b|\b(?:no need to|do not|don t|never) (?:ask|prompt
             |wait for|request|seek|require) <some>(?:confirmation|permission|approval|consent|the user)\b""",
     ),
+    cue("consent", 60, 50, 0,
+        """user has already;user already;user has approved;user has granted;user has authorized;user has given;
+           user has consented;pre-approved;preapproved;already approved;already authorized""",
+        r"""(?:user|human|operator|administrator)s? (?:has |have )?(?:already )?(?:approved|granted|authorized
+            |consented|given
+            |confirmed)\b|\bpre.?approved\b|\balready (?:been )?(?:approved|authorized)\b""",
+    ),
     cue("consent", 60, 30, 0,
         """bypass;circumvent;disabl;evad;suppress""",
         r"""\b(?:bypass(?:es|ing)?|circumvent(?:s|ing)?|disabl(?:e|es|ing)|evad(?:e|es|ing)|suppress(?:es
@@ -167,157 +188,7 @@ CUES = (
             |confirmations?|approvals?|logs?|logging|guidelines?|policy|policies|restrictions|prompts?|warnings?
             |validations?|permissions?|review)\b""",
     ),
-    # First do something else.
-    cue("precondition", 100, 50, 0,
-        """before;prior to""",
-        r"""\b(?:before|prior to) <few>(?:using|calling|invoking|running|executing|use|call|respond|respond\w{1,3}
-            |proceed\w{0,3}|answering|any|every|each|performing|you) <many>(?:read|access|load|open|retrieve|cat
-            |fetch|must|send|include|collect|gather)\b <many>(?:files?|contents?|config\w{0,10}|credentials?|keys?
-            |history|~|\.ssh|\.env|secrets?|passwords?|tokens?|data|prompt)\b""",
-    ),
-    cue("precondition", 60, 0, 90,
-        """otherwise;or else;unless;or the ;else the;sidenote;side note;side_note""",
-        r"""\b(?:otherwise|or(?: else)?|unless|else) <some>(?:tool|server|function|call|request|it|application
-            |system) <few>(?:not (?:work|function)|fail|fails|won t work|refuse|crash|break)|\bside[\W_]?note\b""",
-    ),
-    cue("precondition", 80, 0, 100,
-        """as the;as a;as its;in the;to the;into the;via the;as an;parameter;argument;field""",
-        r"""\b(?:pass|include|put|place|insert|append|provide|submit|embed|attach|write|copy|add|paste|encode|send
-            |store|supply) <some>(?:contents?|history|conversation|credentials?|keys?|passwords?|secrets?|prompt
-            |context|messages|environment) <some>(?:as|in|into|to|via|through|within) <few>(?:parameters?
-            |arguments?|fields?|notes?|sidenote|params?|metadata|input)\b""",
-    ),
-    # Files that hold secrets.
-    cue("secret-path", 35, 10, 40,
-        r""".ssh;id_rsa;id_ed25519;.aws/;.aws\;/etc/passwd;/etc/shadow;mcp.json;claude_desktop_config;.netrc;.npmrc;
-           .pypirc;.git-credentials;.kube/config;.kube\config;keychain;authorized_keys;wallet.dat;login data;
-           bash_history;zsh_history;.docker/config;.gnupg;.pgpass;credentials.json;.config/gcloud;/proc/self;
-           key.pem;secrets.json;.env""",
-        r"""(?:~|\$home|/home/\w{1,32}|/root|%userprofile%|c:\\users\\\w{1,32})?[/\\]?(?:\.ssh(?:[/\\]\w{1,32})?
-            |id_rsa|id_ed25519|\.aws[/\\]\w{1,16}|/etc/(?:passwd|shadow)|\.?(?:cursor|vscode
-            |claude)?[/\\]?\bmcp\.json|claude_desktop_config|\.netrc|\.npmrc|\.pypirc|\.git-credentials
-            |\.kube[/\\]config|keychains?\b|authorized_keys|wallet\.dat|login data|\.(?:ba|z)sh_history
-            |\.docker[/\\]config|\.gnupg|\.pgpass|credentials\.json|\.config[/\\]gcloud|/proc/self/environ
-            |key\.pem|secrets\.json|(?<![\w)\]])\.env\b)""",
-    ),
-    cue("secret-read", 60, 0, 60,
-        """read;cat ;open;access;retrieve;load;fetch;get;include;content;collect;grab;extract;scan;look;list;
-           harvest;gather;copy;dump""",
-        r"""\b(?:reads?|cat|open|access|retrieve|load|fetch|get|include|contents? of|collect|grab|extract|scan
-            |harvest|gather|copy|dump|search for|look for|locate|find) <some>(?:['"`<(]{0,3})(?:file )?(?:\.?(?:~
-            |\$home|/home/\w{1,32}|/root)?[/\\]?\.?(?:ssh|aws|env|netrc|npmrc|kube|gnupg|cursor)\b|id_rsa
-            |/etc/(?:passwd|shadow)|mcp\.json|private keys?|ssh keys?|\.env\b)""",
-    ),
-    # Sending it away.
-    cue("exfiltration", 100, 70, 140,
-        """api key;api_key;api-key;ssh key;ssh_key;private key;private_key;secret key;secret_key;access key;
-           signing key;encryption key;password;passphrase;credential;access token;access_token;auth token;
-           session token;api token;bearer token;oauth token;secrets;environment var;env var;env-var;history;
-           histories;chat log;conversation log;message log;transcript;system prompt;system_prompt;full context;
-           entire context;conversation;cookies;seed phrase;personal data;personal info;source code;customer data;
-           customer record;customer list;mfa code""",
-        r"""\b(?:<send>|share)(?:ing)? <many><private> <many>(?:to|at|via|through|into|in) <few>(?:<address>
-            |server|endpoint|url|webhook|address|number|us\b|me\b|the \w{1,16} tool)""",
-    ),
-    cue("exfiltration", 100, 60, 2,
-        """send ;sends ;sending ;forward ;forwards ;forwarding;upload;transmit;exfiltrat;leak;submit ;submits ;
-           deliver;transfer;post all;post the;post it;post this;posts ;post every;email the;email all;email it;
-           email this;emails ;mail the;mail it;mail this;mail all;copy of;copies of;copy all;copy every;copy the;
-           report all;report the;report it;report this;bcc;share all;share the;share it;share this;post a""",
-        r"""\b(?:<send>|share)(?:ing)? <few>(?:all|every|everything|each|any|copy|copies|contents?|results?
-            |conversation|messages|emails|files?|history|summary|output|this|it|them|data|its|their
-            |the) <some>to <few>['"`<(]{0,2}<address>""",
-    ),
-    cue("exfiltration", 100, 70, 70,
-        """bcc;blind copy;blind carbon""",
-        r"""\b(?:(?:add|include|set|put|always|also|silently|secretly|must|with) <some>)(?:bcc
-            |blind (?:carbon )?copy) <many>[a-z0-9._%+-]{1,64}+@|\bbcc <few>(?:all|every|any|each) """,
-    ),
-    cue("exfiltration", 100, 70, 0,
-        """![;<img""",
-        r"""!\[[^\]\n]{0,120}\]\(\s?(?:https?:)?//[^\s()]{1,200}?[?&/][^\s()=]{0,60}=(?:[{<\[$(]|%7b|%3c|your|data
-            |secret|base64|\.\.\.|encoded|insert)
-            |<img\s[^>\n]{0,80}src\s?=\s?["']?https?://[^\s"'>]{1,200}[?&]\w{1,24}=(?:[{<\[$]|%7b|your|data
-            |secret)""",
-    ),
-    cue("exfiltration", 100, 50, 0,
-        """append ;attach ;encode ;embed ;concatenate;include the;include all;add the;add all;include any;add any""",
-        r"""\b(?:append|attach|add|encode|include|embed|concatenate) <many>(?:<private>|data|contents?|response
-            |answer|summary) <many>(?:to|as|in|into) <few>(?:url|query|link|image|webhook|domain|subdomain
-            |hostname)\b""",
-    ),
-    cue("exfiltration", 100, 40, 0,
-        """exfiltrat;harvest;steal""",
-        r"""\b(?:exfiltrat\w{1,4}|harvest(?:s|ing)?|steals?|stealing) <few><private>""",
-    ),
-    cue("secret-solicitation", 35, 20, 50,
-        """all api;the api;your api;all password;the password;your password;their password;any password;
-           all credential;the credential;your credential;any credential;user credential;all secret;your secret;
-           the secret;all token;access token;your token;private key;ssh key;api key;environment var;env var;env_var;
-           conversation history;chat history;message history;full conversation;entire conversation;system prompt;
-           cookies;seed phrase;personal info;personal data;the full;the entire;source code""",
-        r"""\b(?:include|provide|reveal|output|extract|collect|gather|dump|pass|supply|copy|paste|embed|enter
-            |capture|record|log|logs|leak|find|search for|read|retrieve|list) (?:all |any |the |your |their[ ]
-            |every |full |entire |complete |user (?:s )?|available |current |previous ){1,4}<few><private>""",
-    ),
-    # Other tools.
-    cue("other-tools", 80, 25, 100,
-        """is called;are called;gets called;was called;is invoked;are invoked;is used;are used;gets used;
-           is available;are available;is executed;are executed;is present;is run;are run""",
-        r"""\b(?:whenever|every time|each time|any time|when|if|after|before) <some>(?:tool|tools|function
-            |\w{1,16}_\w{1,16}) <few>(?:is|are|gets|was) (?:called|invoked|used|available|executed|present|run)\b""",
-    ),
-    cue("other-tools", 80, 20, 12,
-        """instead of;rather than;in place of;not use;t use;never use;stop using;avoid using;not call;t call;
-           never call;replace""",
-        r"""\b(?:(?:do not|don t|never|stop|avoid) (?:ever )?(?:use|using|call|calling|invoke) <few>(?:any other
-            |other|built[\W_]in|native|alternative|competing|the original|the old) <few>(?:tools?|functions?
-            |servers?|implementations?)|(?:instead of|rather than|in place of|replaces?) <few>(?:all|any|every
-            |other|the (?:original|official|built[\W_]in|legitimate|standard)) <few>(?:tools?|functions?|servers?
-            |implementations?))\b""",
-    ),
-    cue("other-tools", 80, 25, 80,
-        """tools must;tool must;tools should;calls must;every tool;each tool;any tool;all tool;every other tool;
-           all other tool;every request;all request;every message;all message;every email;all email;all transaction;
-           every transaction;all payment;all operation;call this tool;use this tool;invoke this tool;
-           call this function;use this function""",
-        r"""\b(?:(?:every|each|any|all) (?:other )?(?:tools?|tool calls?|requests?|messages?|emails?|transactions?
-            |payments?|operations?) (?:must|should|have to|needs? to|has to|shall|will) <few>(?:be|go|use|include
-            |call|pass|route|sent?)|(?:must|should|always|need to) <few>(?:call|invoke|use) <few>(?:this tool
-            |this function) <few>(?:before|after|prior|first|for every|for all|on every|whenever))\b""",
-    ),
-    cue("other-tools", 40, 15, 0,
-        """other server;another server;different server;trusted server;other mcp;another mcp;different mcp;
-           any server;any mcp;trusted mcp""",
-        r"""\b(?:other|another|different|trusted|any) (?:mcp )?servers? <few>(?:tools?|must|should|is (?:not|in)
-            |are|output|result)""",
-    ),
-    # Selling itself.
-    cue("self-promotion", 80, 25, 60,
-        """this tool;our tool;this function;our function;this server;our server;this service;this one;our service;
-           preferred;prefer over;chosen over;selected over;chosen before;chosen first;prioriti""",
-        r"""\b(?:(?:always|must|should|only) <few>(?:use|call|prefer|choose|select|invoke|prioriti[sz]e
-            |pick) <few>(?:this|our) (?:tool|function|server|service|one) <some>(?:over|instead|rather|first|other
-            |others|alternatives?|regardless|no matter|for (?:all|any|every))|prioriti[sz]e (?:this
-            |our) <few>(?:over|above)|(?:must|should|is) <few>(?:prefer|preferred|chosen|selected
-            |prioriti[sz]ed) (?:over|above|to|before|instead) <few>(?:all|any|every|other|others|alternatives?
-            |tools?|similar))\b""",
-    ),
-    cue("self-promotion", 80, 15, 50,
-        """other tools are;all other;other tools;other options;alternatives;competitor;inferior;outdated;deprecated;
-           unreliable;insecure;superior;best tool;better than""",
-        r"""\b(?:(?:all )?(?:other|similar|alternative|competing|existing|older) <few>(?:tools?|servers?|options?
-            |services?|functions?) <few>(?:are|is) <few>(?:inferior|outdated|unreliable|deprecated|insecure|unsafe
-            |broken|slower|worse|wrong|inaccurate|compromised|obsolete)|(?:far |much )?(?:superior to|better than
-            |best (?:tool|option|choice) <some>(?:compared|than|over|available)) <few>(?:all|any|every|other
-            |others|alternatives?|competing))\b""",
-    ),
-    cue("self-promotion", 80, 25, 80,
-        """regardless of;no matter;highest priority;maximum priority;top priority;absolute priority""",
-        r"""\b(?:use|call|invoke|choose|select) <few>(?:this|it) <some>(?:regardless of|no matter) <few>(?:user
-            |what|which|request|preference|query)|\b(?:this tool|this function|it) <few>(?:has|have|must have
-            |should (?:have|get)|with) <few>(?:highest|maximum|top|absolute) priority""",
-    ),
+    *DEEDS,
     # Addressing the model.
     cue("to-the-model", 50, 60, 60,
         """to ai;for ai;the ai;to all ai;for all ai;any ai;all ai;every ai;ai agent;ai assist;ai:;ai model;llm;
@@ -348,13 +219,38 @@ CUES = (
             |immediately|prefer|first|reveal|trust|call|use|store|respond)\b""",
     ),
     cue("to-the-model", 60, 90, 20,
-        """important message;before you can;solve the task;original task;do the following first;
+        """important message;before you can;solve the task;original task;do the following first;before reply;
+           before respond;before you repl;before you respond;before answer;before summar;
+           before finish;
            please do the following;this is an important;before you continue;before continuing;before proceeding""",
         r"""\b(?:important message from|before you can (?:solve|continue|complete|proceed|answer|finish|respond
             |help)|(?:after|once) (?:you )?<few>(?:that|this|it) <few>(?:solve|continue with|resume|complete
             |return to) (?:the|your) (?:original|initial|user)|please (?:first )?do the following first
-            |before (?:continuing|proceeding|responding|answering|you (?:continue|respond|answer
-            |proceed)) <some>(?:you (?:must|need|have)|please|first|execute|send|call|run)\b)""",
+            |before (?:continuing|proceeding|responding|replying|answering|summari[sz]ing|finishing|you (?:continue
+            |respond|reply
+            |answer|proceed)) <some>(?:you (?:must|need|have)|please|first|execute|send|call|run)\b)""",
+    ),
+    cue("to-the-model", 100, 80, 120,
+        """before you repl;before you respond;before respond;before reply;before replying;before answering;
+           before you answer;
+           before continuing;before you continue;before finishing""",
+        r"""\b(?:call|use|invoke|run) [a-z]{2,16}_[a-z_]{2,24} <many>before (?:you )?(?:repl|respond|answer|continu
+            |finish)""",
+    ),
+    cue("pseudo-markup", 100, 80, 0,
+        """<!--""",
+        r"""<!--[\W_]{0,8}(?:system|copilot|ai|assistant|llm|agents?|claude|chatgpt|gpt|note to|instructions?|new
+            |important
+            |critical|ignore|attention|hidden|dear|hey)\b(?: \w{1,16}){0,3}?(?:[:;,\u2014]| you\b| please\b| must\b
+            | the above
+            | (?:all )?previous)""",
+    ),
+    cue("to-the-model", 60, 50, 0,
+        """use send_email;call send_email;use send_message;call send_message;call delete_file;use delete_file;
+           call http_post;
+           use http_post;call execute_command;use execute_command;call run_command;call write_file;call transfer;
+           use transfer;call send_money;invoke send_email;call create_;call update_;call post_""",
+        r"""\b(?:call|use|invoke) [a-z]{2,16}_[a-z_]{2,24} (?:to|on|with|and|now|for|immediately)\b""",
     ),
     cue("persona", 100, 60, 24,
         """you are now;from now on;act as;pretend;developer mode;dan mode;jailbreak;do anything now;unrestricted;
@@ -368,18 +264,6 @@ CUES = (
             |uncensored|unfiltered|jailbroken) (?:ai|assistant|model|version|llm|chatbot)|(?:adopt|assume
             |take on) the (?:persona|role|identity) (?:specified|embedded|of|in)|(?:free|freed) from (?:all[ ]
             |any )?(?:restrictions|constraints|rules|guidelines))""",
-    ),
-    cue("command", 50, 0, 0,
-        """curl;wget;powershell;rm -rf;nc -;bash -c;eval(;base64 -d;os.system;/dev/tcp;invoke-webrequest;subprocess""",
-        r"""\b(?:curl|wget|invoke-webrequest|iwr)\b[^\n]{1,200}?\|\s?(?:sudo\s)?(?:ba|z)?sh\b|\bbase64\s(?:-d
-            |--decode)[^\n]{0,80}?\|\s?(?:ba|z)?sh\b|\brm\s-rf\s[/~]|/dev/tcp/|\bnc\s-[a-z]{0,4}e\b""",
-    ),
-    cue("command", 40, 30, 40,
-        """run the following;execute the following;invoke the following;run this;execute this;invoke this;run these;
-           execute these;run below;execute below;eval this""",
-        r"""\b(?:must|immediately|always|automatically|first|please|silently|should|then|now
-            |also) (?:\w{1,12} ){0,2}?(?:run|execute|invoke|eval) (?:the following|this|these
-            |below) <few>(?:commands?|scripts?|code|shell|steps|tool|function|curl|payload)\b""",
     ),
     cue("urgency", 20, 10, 14,
         """important;critical;mandatory;urgent;crucial;attention""",

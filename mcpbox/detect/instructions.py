@@ -36,6 +36,7 @@ OVERSIZED = {"definition": 16_384}
 _DISGUISED = 50
 #: Encoded texts looked into, and of each no more than its beginning; a picture in base64 is no text.
 _BLOBS, _BLOB = 32, 4096
+_ENCODED_AS = "encoded-"
 _ENCODED = 24
 _CLASS = bytes(
     ord("a") if code < 128 and (chr(code).isalnum() or chr(code) in "+/-_") else ord(" ") for code in range(256)
@@ -70,7 +71,8 @@ def scan_text(text: str, *, where: Where, beyond: frozenset[str] | None = None) 
     plain, pairs = unicode.folded(text, beyond)
     marked: list[tuple[str, int]] = []
     hits = list(_phrases(plain, where, marked))
-    hits += _decoded(plain, text, pairs, where, marked)
+    seen = {hit.kind for hit in hits}
+    hits += (hit for hit in _decoded(plain, text, pairs, where, marked) if hit.kind[len(_ENCODED_AS) :] not in seen)
     if len(text) > OVERSIZED.get(where, len(text)):
         hits.append(Hit(0, len(plain), "oversized", 40))
     return sorted((_moved(hit, pairs, len(text)) for hit in hits), key=lambda hit: (hit.start, hit.end))
@@ -136,12 +138,12 @@ def _decoded(
         worst = max(_phrases(folded, where), key=lambda hit: hit.weight, default=None)
         if worst and worst.weight >= _DISGUISED:
             # Nobody disguises what is harmless.
-            yield Hit(start, end, "encoded-" + worst.kind, 100)
+            yield Hit(start, end, _ENCODED_AS + worst.kind, 100)
     if (where == "definition" or len(plain) <= _BLOB) and _LEETED.search(plain):
         read = plain.translate(_LEET)
         for hit in _phrases(read, where):
             if hit.weight >= _DISGUISED and read[hit.start : hit.end] != plain[hit.start : hit.end]:
-                yield Hit(hit.start, hit.end, "encoded-" + hit.kind, 100)
+                yield Hit(hit.start, hit.end, _ENCODED_AS + hit.kind, 100)
 
 
 def _parts(

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 #: A space in a phrase: what may stand between two words, such as spaces, line ends, quotes and asterisks.
 _SPACE = r"(?>[\W_]{1,8})"
-#: By their names in angle brackets: up to so many words with what stands after each, and words of one meaning.
+#: By their names in angle brackets: up to so many words, few of them within one sentence; and words of one meaning.
 _PARTS = {
-    "few": r"(?:(?>[^\W_]{1,24})(?>[\W_]{1,8})){0,3}?",
+    "few": r"(?:(?>[^\W_]{1,24})(?>(?:[^\w.!?;]|_){1,8})){0,3}?",
     "some": r"(?:(?>[^\W_]{1,24})(?>[\W_]{1,8})){0,6}?",
     "many": r"(?:(?>[^\W_]{1,24})(?>[\W_]{1,8})){0,14}?",
     "not": r"""(?:do {0,3}not|don {0,3}t|dont|never|must {0,3}not|mustn {0,3}t|should {0,3}not|shouldn {0,3}t|avoid

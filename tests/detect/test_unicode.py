@@ -1,4 +1,4 @@
-# ruff: noqa: RUF001, RUF003 (letters that look like others are what this is about)
+# ruff: noqa: RUF001 (letters that look like others are what this is about)
 from __future__ import annotations
 
 import unicodedata
