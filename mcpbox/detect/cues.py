@@ -27,7 +27,7 @@ CUES = (
         r"""\b(?:ignore|disregard|forget|override|bypass) (?:all|any|every|everything|the) <few>(?:instructions
             |directives|guidelines|guardrails|safety \w{1,16})\b""",
     ),
-    cue("override", 100, 70, 0,
+    cue("override", 100, 80, 0,
         _IGNORING,
         r"""\b<ignoring> <few>(?:user|security|safety|developer|content) <few>(?:instructions?|requests?
             |preferences?|guidelines?|polic(?:y|ies)|rules|checks?|filters?|filtering|restrictions)\b""",
@@ -38,7 +38,7 @@ CUES = (
             |content)) <few>(?:above
             |before|previously|prior|earlier|you (?:were|have been|know)|i (?:said|told)|(?:you were )?told)\b""",
     ),
-    cue("override", 100, 60, 0,
+    cue("override", 100, 80, 0,
         """ignore;disregard;forget""",
         r"""\b(?:ignore|disregard|forget) (?:all )?(?:the )?(?:above|foregoing)(?: (?:instructions?|prompt
             |text))? (?:and
@@ -58,12 +58,12 @@ CUES = (
             |忘记).{0,12}(?:指令|指示|说明|提示|规则)|(?:指示|命令|指令|プロンプト).{0,8}(?:無視|忘れ)|(?:지시|명령|지침).{0,8}무시
             |تجاهل.{0,24}(?:التعليمات|الأوامر)|(?:talimat|komut)\w{0,8}[\W_]{1,3}(?:yoksay|gormezden)""",
     ),
-        cue("override", 100, 60, 0,
+        cue("override", 100, 80, 0,
         """ignor;disregard;forget""",
         r"""\b(?:ignor(?:e|ing)|disregard|forget) (?:all |any |your |the |my ){0,2}(?:previous|prior|preceding
             |earlier)\b""",
     ),
-    cue("override", 80, 70, 24,
+    cue("override", 80, 80, 24,
         """new instruction;new task;real task;real instruction;actual task;new objective;new goal;true task;
            updated instruction;new directive;new system;new role""",
         r"""\b(?:(?:your|the|these are (?:your|the)) (?:new|real|actual|true|updated) (?:instructions?|task
@@ -77,20 +77,20 @@ CUES = (
             |give me|what (?:is|are)) <few>(?:your|the|full|entire|complete) <few>(?:system|initial|hidden
             |original) (?:prompts?|instructions?|messages?)\b""",
     ),
-    cue("override", 100, 60, 40,
+    cue("override", 100, 80, 40,
         """precedence;priority over;supersed;overrid""",
         r"""\b(?:(?:takes?|have|has|with|of) (?:precedence|priority) over|supersedes?|overrides?) <few>(?:all|any
             |every|other|previous|user|system|existing|safety|your) <few>(?:instructions?|prompts?|guidelines?
             |preferences?|rules|tools?|requests?|directives?)\b""",
     ),
     # Markup of the conversation itself.
-    cue("pseudo-markup", 100, 60, 0,
+    cue("pseudo-markup", 100, 80, 0,
         """<|im_;<|system;<|user;<|assistant;<|eot;<|start_header;<|end_header;<|begin_of;<|endoftext;<<sys>>;
            [/inst];[inst];<|channel;<|message;<start_of_turn""",
         r"""<\|(?:im_start|im_end|system|user|assistant|endoftext|eot_id|start_header_id|end_header_id
             |begin_of_text|channel|message)\|?>|<<sys>>|\[/?inst\]|<start_of_turn>""",
     ),
-    cue("pseudo-markup", 100, 60, 0,
+    cue("pseudo-markup", 100, 80, 0,
         """<important;<system;<secret;<admin;<instruction;<hidden;<critical;<assistant;<user_;<override;<priority;
            <attention;<urgent;<mandatory;<developer;<ai;<llm;<agent;<note_to;<information""",
         r"""<(?:important|system|secret|admin|instructions?|hidden|critical|assistant|override|priority|attention
@@ -98,16 +98,16 @@ CUES = (
             |developer|assistant)[\s_-](?:prompts?|messages?|instructions?|reminder|override|notes?|directives?
             |query|only|info|internal))[\s\d_-]{0,4}>""",
     ),
-    cue("pseudo-markup", 100, 60, 0,
+    cue("pseudo-markup", 100, 80, 0,
         """[system;[[system;[admin;[important;[instruction;[assistant;[developer;[hidden;[secret;[critical;
            [override;[ai ;[ai_;[internal;[priority;[end of;[new """,
         r"""\[{1,2}(?:system|admin(?:istrator)?|important|instructions?|assistant|developer|hidden|secret|critical
             |override|ai|internal|priority|end[\W_]of|new)(?:[\W_]{1,2}(?:system|prompt|message|instructions?
             |override|note|notice|update|directive|mode|command|reminder|alert|agent|assistant|tool|output|result
             |document|context|user|input|only|policy)){1,3}[^\]\n]{0,40}[\]:]|\[(?:system|admin|assistant|hidden
-            |instructions?)\][\W_]{0,4}\w""",
+            |instructions?|important)\](?!\()[\W_]{0,4}\w""",
     ),
-    cue("pseudo-markup", 60, 30, 14,
+    cue("pseudo-markup", 60, 40, 14,
         """system: ;assistant: ;human: ;system:*;### system;### instruction;## system;### new;system prompt;
            admin override;system override;security override;admin directive;system directive;security directive;
            developer override""",
@@ -115,7 +115,7 @@ CUES = (
             |new)?\s?(?:instructions?|prompt|message)\b[:\s]|\b(?:system|admin|developer|security)[\W_](?:override
             |directive)[\W_]{0,3}:""",
     ),
-    cue("pseudo-markup", 100, 50, 20,
+    cue("pseudo-markup", 100, 80, 20,
         """tool_result;function_result;tool_response;tool_output;function_calls;-end of;--end;end_of;end of;
            begin of;</user;</doc;</data;</context;</tool;</function;tool_call;user_input;user_query""",
         r"""</?(?:tool_results?|function_results?|tool_response|tool_outputs?|function_calls?|user_query
@@ -134,7 +134,7 @@ CUES = (
             |explain(?:ing)?|display(?:ing)?|say(?:ing)?|acknowledg(?:e|ing)|expos(?:e|ing)
             |warn(?:ing)?) <some>(?:to )?(?:the )?(?:user|human|operator|anyone|anybody|customer|victim|owner)s?\b""",
     ),
-    cue("secrecy", 100, 70, 50,
+    cue("secrecy", 100, 80, 50,
         """mention;reveal;disclos;refer to""",
         r"""\b(?:do not|don t|dont|never) (?:ever )?(?:mention|reveal|disclose|refer to|discuss) (?:this|that
             |these|the|it|any|having|you) <few>(?:instructions?|step|note|message|rules?|requirements?|fact|action
@@ -156,14 +156,14 @@ CUES = (
             |modif|steal)\w{0,3}
             |users? (?:never|cannot|can t|won t) (?:sees?|knows?|notices?))\b""",
     ),
-    cue("secrecy", 80, 40, 50,
+    cue("secrecy", 80, 50, 50,
         """act as if;act as though;behave as;respond as if;pretend as;user will;user would;user may;user might;
            they will;they would;he will;she will""",
         r"""\b(?:(?:act|behave|respond|pretend) as (?:if|though) (?:nothing|everything|you)|(?:user|he|she
             |they) (?:will|would|may|might|can) (?:get (?:upset|angry|annoyed|mad)|not like|not (?:notice|see)))\b""",
     ),
     # Without the user's consent.
-    cue("consent", 60, 50, 12,
+    cue("consent", 60, 60, 12,
         """without asking;without request;without requir;without waiting;without prompt;without seek;without need;
            without obtain;without notify;without inform;without telling;without any;without explicit;without user;
            without human;without further;without the user;no need to;not ask;t ask;never ask;not prompt;t prompt;
@@ -173,14 +173,14 @@ CUES = (
             |permission|approval|consent|authorization)\b|\b(?:no need to|do not|don t|never) (?:ask|prompt
             |wait for|request|seek|require) <some>(?:confirmation|permission|approval|consent|the user)\b""",
     ),
-    cue("consent", 60, 50, 0,
+    cue("consent", 60, 60, 0,
         """user has already;user already;user has approved;user has granted;user has authorized;user has given;
            user has consented;pre-approved;preapproved;already approved;already authorized""",
         r"""(?:user|human|operator|administrator)s? (?:has |have )?(?:already )?(?:approved|granted|authorized
             |consented|given
             |confirmed)\b|\bpre.?approved\b|\balready (?:been )?(?:approved|authorized)\b""",
     ),
-    cue("consent", 60, 30, 0,
+    cue("consent", 60, 60, 0,
         """bypass;circumvent;disabl;evad;suppress""",
         r"""\b(?:bypass(?:es|ing)?|circumvent(?:s|ing)?|disabl(?:e|es|ing)|evad(?:e|es|ing)|suppress(?:es
             |ing)?) <few>(?:security|safety|access|approval|authentication|authorization|content|standard
@@ -190,7 +190,7 @@ CUES = (
     ),
     *DEEDS,
     # Addressing the model.
-    cue("to-the-model", 50, 60, 60,
+    cue("to-the-model", 50, 100, 60,
         """to ai;for ai;the ai;to all ai;for all ai;any ai;all ai;every ai;ai agent;ai assist;ai:;ai model;llm;
            to the assistant;for the assistant;to assistant;for assistant;assistant:;assistants;the agent;to agent;
            for agent;all agent;agent:;agents:;agents;to the model;for the model;model:;claude;chatgpt;gpt;copilot;
@@ -199,16 +199,17 @@ CUES = (
             |directives?)[\W_]{1,3}(?:<few>(?:to|for) (?:the |any |all |every[ ]
             |whichever )?(?:\w{1,16} ){0,2}?<model>\b[\W_]{0,3}[:;,!\]>.\-—]|<model>\b[\W_]{0,3}:)""",
     ),
-    cue("to-the-model", 40, 60, 30,
+    cue("to-the-model", 40, 70, 30,
         """if you are;if you re;if you're;hey ai;dear ai;attention ai;hello ai;hi ai;attention all;dear assist;
            dear llm;attention llm;hey claude;dear claude;hey assist;attention assist;attention chatgpt;hey chatgpt;
            any ai;all ai;every ai;the ai;any llm;all llm;every llm;the llm;copilot""",
-        r"""\b(?:if you(?: are| re) <few><model>\b|(?:hey|dear|attention|hello|hi) (?:all |the )?(?:ai|llm
+        r"""\b(?:if you(?: are| re) (?:an? )?<few>(?:ai|llm|language model|chatgpt|claude|copilot)\b|(?:hey|dear
+            |attention|hello|hi) (?:all |the )?(?:ai|llm
             |assistant|claude|chatgpt|gpt|copilot|cursor)s?\b|(?:any|all|every|the) (?:ai|llm) (?:assistants?
             |agents?|models?|systems?) <some>(?:must|should|shall|are (?:required|instructed)|is (?:required
             |instructed)|need to)\b)""",
     ),
-    cue("to-the-model", 40, 50, 8,
+    cue("to-the-model", 40, 70, 8,
         """ai must;ai should;ai shall;ai will;ai has;ai need;llm must;llm should;llm will;llms must;llms should;
            assistant must;assistant should;assistant shall;assistant will;assistants must;assistants should;
            assistant has;assistant need;agent must;agent should;agent will;agents must;agents should;agent need;
@@ -218,7 +219,7 @@ CUES = (
             |follow|obey|comply|execute|send|forward|include|call|read|disregard|never|always|not|automatically
             |immediately|prefer|first|reveal|trust|call|use|store|respond)\b""",
     ),
-    cue("to-the-model", 60, 90, 20,
+    cue("to-the-model", 60, 100, 20,
         """important message;before you can;solve the task;original task;do the following first;before reply;
            before respond;before you repl;before you respond;before answer;before summar;
            before finish;
@@ -230,14 +231,14 @@ CUES = (
             |respond|reply
             |answer|proceed)) <some>(?:you (?:must|need|have)|please|first|execute|send|call|run)\b)""",
     ),
-    cue("to-the-model", 100, 80, 120,
+    cue("to-the-model", 100, 100, 120,
         """before you repl;before you respond;before respond;before reply;before replying;before answering;
            before you answer;
            before continuing;before you continue;before finishing""",
         r"""\b(?:call|use|invoke|run) [a-z]{2,16}_[a-z_]{2,24} <many>before (?:you )?(?:repl|respond|answer|continu
             |finish)""",
     ),
-    cue("pseudo-markup", 100, 80, 0,
+    cue("pseudo-markup", 100, 100, 0,
         """<!--""",
         r"""<!--[\W_]{0,8}(?:system|copilot|ai|assistant|llm|agents?|claude|chatgpt|gpt|note to|instructions?|new
             |important
@@ -245,21 +246,21 @@ CUES = (
             | the above
             | (?:all )?previous)""",
     ),
-    cue("to-the-model", 60, 50, 0,
+    cue("to-the-model", 60, 70, 0,
         """use send_email;call send_email;use send_message;call send_message;call delete_file;use delete_file;
            call http_post;
            use http_post;call execute_command;use execute_command;call run_command;call write_file;call transfer;
            use transfer;call send_money;invoke send_email;call create_;call update_;call post_""",
         r"""\b(?:call|use|invoke) [a-z]{2,16}_[a-z_]{2,24} (?:to|on|with|and|now|for|immediately)\b""",
     ),
-    cue("persona", 100, 60, 24,
+    cue("persona", 100, 90, 24,
         """you are now;from now on;act as;pretend;developer mode;dan mode;jailbreak;do anything now;unrestricted;
            no restrictions;god mode;debug mode;maintenance mode;evil;stay in character;no longer bound;
            without any restrictions;uncensored;roleplay;hypothetical;admin mode""",
         r"""\b(?:you (?:are|re) now (?:an? |in |the |my |called |dan|operating|acting|free|no longer|unrestricted
             |\w{1,12}gpt)|from now on[\W_]{1,4}(?:you|your|act|respond|ignore|answer|reply|always)\b|(?:enter
-            |enable|activate|switch to|entering|activating|you are in) <few>(?:developer|debug|dan|god|maintenance
-            |admin|sudo|jailbreak|unrestricted|root) mode|do anything now|(?:dan|developer|god) mode (?:enabled
+            |enable|activate|switch to|entering|activating|you are in) <few>(?:developer|dan|god|sudo|jailbreak
+            |unrestricted) mode|do anything now|(?:dan|developer|god) mode (?:enabled
             |activated|on|unlocked)|no longer (?:bound|restricted|subject|constrained)|(?:an? )?(?:unrestricted
             |uncensored|unfiltered|jailbroken) (?:ai|assistant|model|version|llm|chatbot)|(?:adopt|assume
             |take on) the (?:persona|role|identity) (?:specified|embedded|of|in)|(?:free|freed) from (?:all[ ]

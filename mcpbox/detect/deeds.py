@@ -6,14 +6,14 @@ from mcpbox.detect.phrases import cue
 
 DEEDS = (
     # First do something else.
-    cue("precondition", 100, 50, 0,
+    cue("precondition", 100, 80, 0,
         """before;prior to""",
         r"""\b(?:before|prior to) <few>(?:using|calling|invoking|running|executing|use|call|respond|respond\w{1,3}
             |proceed\w{0,3}|answering|any|every|each|performing|you) <many>(?:read|access|load|open|retrieve|cat
             |fetch|must|send|include|collect|gather)\b <many>(?:files?|contents?|config\w{0,10}|credentials?|keys?
             |history|~|\.ssh|\.env|secrets?|passwords?|tokens?|data|prompt)\b""",
     ),
-    cue("solicitation", 100, 50, 70,
+    cue("solicitation", 100, 80, 70,
         """chat history;conversation history;session history;message history;chat transcript;full conversation;
            entire conversation;conversation context;previous exchanges;previous messages;full context;
            user conversation;
@@ -63,7 +63,7 @@ DEEDS = (
         r"""(?:content|value|token|data|text|result)s?_(?:from|after|of|by)_read(?:ing)?_""",
     ),
     # Sending it away.
-    cue("exfiltration", 100, 70, 140,
+    cue("exfiltration", 100, 60, 140,
         """api key;api_key;api-key;ssh key;ssh_key;private key;private_key;secret key;secret_key;access key;
            signing key;encryption key;password;passphrase;credential;access token;access_token;auth token;
            session token;api token;bearer token;oauth token;secrets;environment var;env var;env-var;history;
@@ -73,7 +73,7 @@ DEEDS = (
         r"""\b(?:<send>|share)(?:ing)? <many><private> <many>(?:to|at|via|through|into|in) <few>(?:<address>
             |server|endpoint|url|webhook|address|number|us\b|me\b|the \w{1,16} tool)""",
     ),
-    cue("exfiltration", 100, 60, 2,
+    cue("exfiltration", 100, 80, 2,
         """send ;sends ;sending ;forward ;forwards ;forwarding;upload;transmit;exfiltrat;leak;submit ;submits ;
            deliver;transfer;post all;post the;post it;post this;posts ;post every;email the;email all;email it;
            email this;emails ;mail the;mail it;mail this;mail all;copy of;copies of;copy all;copy every;copy the;
@@ -82,32 +82,34 @@ DEEDS = (
             |conversation|messages|emails|files?|history|summary|output|this|it|them|data|its|their
             |the) <some>to <few>['"`<(]{0,2}<address>""",
     ),
-    cue("exfiltration", 100, 70, 70,
+    cue("exfiltration", 100, 100, 70,
         """bcc;blind copy;blind carbon""",
         r"""\b(?:(?:add|include|set|put|always|also|silently|secretly|must|with) <some>)(?:bcc
             |blind (?:carbon )?copy) <many>[a-z0-9._%+-]{1,64}+@|\bbcc <few>(?:all|every|any|each) """,
     ),
-    cue("exfiltration", 80, 40, 0,
+    cue("exfiltration", 80, 50, 0,
         """always pass;always forward;always send;automatically forward;automatically send;automatically pass;
            always upload;
            automatically upload;always copy""",
         r"""\b(?:always|automatically) (?:pass|forward|send|upload|copy) <few>(?:all|everything|any|every|results?
             |data)\b""",
     ),
-    cue("exfiltration", 100, 70, 0,
+    cue("exfiltration", 100, 80, 0,
         """![;<img""",
-        r"""!\[[^\]\n]{0,120}\]\(\s?(?:https?:)?//[^\s()]{1,200}?[?&/][^\s()=]{0,60}=(?:[{<\[$(]|%7b|%3c|your|data
+        r"""!\[[^\]\n]{0,120}\]\(\s?(?:https?:)?//[^\s()]{1,200}?[?&/][^\s()=]{0,60}=(?:[{<\[]|%7b|%3c|your_|the_
+            |data[_}\]>)]
             |secret|base64|\.\.\.|encoded|insert)
-            |<img\s[^>\n]{0,80}src\s?=\s?["']?https?://[^\s"'>]{1,200}[?&]\w{1,24}=(?:[{<\[$]|%7b|your|data
+            |<img\s[^>\n]{0,80}src\s?=\s?["']?https?://[^\s"'>]{1,200}[?&]\w{1,24}=(?:[{<\[]|%7b|your_|the_
+            |data[_}\]>)]
             |secret)""",
     ),
-    cue("exfiltration", 100, 50, 0,
+    cue("exfiltration", 100, 80, 0,
         """append ;attach ;encode ;embed ;concatenate;include the;include all;add the;add all;include any;add any""",
         r"""\b(?:append|attach|add|encode|include|embed|concatenate) <many>(?:<private>|data|contents?|response
             |answer|summary) <many>(?:to|as|in|into) <few>(?:url|query|link|image|webhook|domain|subdomain
             |hostname)\b""",
     ),
-    cue("exfiltration", 100, 40, 0,
+    cue("exfiltration", 100, 50, 0,
         """exfiltrat;harvest;steal""",
         r"""\b(?:exfiltrat\w{1,4}|harvest(?:s|ing)?|steals?|stealing) <few><private>""",
     ),
@@ -188,7 +190,7 @@ DEEDS = (
         r"""\b(?:curl|wget|invoke-webrequest|iwr)\b[^\n]{1,200}?\|\s?(?:sudo\s)?(?:ba|z)?sh\b|\bbase64\s(?:-d
             |--decode)[^\n]{0,80}?\|\s?(?:ba|z)?sh\b|\brm\s-rf\s[/~]|/dev/tcp/|\bnc\s-[a-z]{0,4}e\b""",
     ),
-    cue("command", 100, 40, 60,
+    cue("command", 100, 60, 60,
         """npx;curl;wget;bash;sh -c;python;node ;cat ;base64""",
         r"""\b(?:you (?:must|should|have to|need to)|required|always|first|before responding|every time) <some>(?:run
             |execute)[\W_]{1,6}(?:npx|curl|wget|bash|sh|python3?|node|cat|base64)\b""",
