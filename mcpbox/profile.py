@@ -41,9 +41,6 @@ class Resolved(Struct, frozen=True):
 #: a wish. A key leaves this table, and its default becomes the strict one, when the check behind it exists.
 NOT_YET: tuple[tuple[str, str, Any], ...] = (
     ("tools", "shadowing", "off"),
-    ("messages", "redact_secrets", False),
-    ("messages", "personal", "off"),
-    ("messages", "reversible", False),
 )
 
 #: Variables that decide what code runs, or that the sandbox sets itself.

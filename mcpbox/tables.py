@@ -128,7 +128,7 @@ class Messages(Table, frozen=True):
     """
 
     max_bytes: Size = Size(16 << 20)
-    redact_secrets: bool = False
+    redact_secrets: bool = True
     personal: Found = "off"
     reversible: bool = False
     injection: Literal["off", "annotate", "block"] = "annotate"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 
 from mcpbox import policy
@@ -47,6 +48,11 @@ def session(resolved: Resolved, spec: SandboxSpec, *, name: str, host: str, imag
         injection=messages.injection,
         injection_of=tuple((glob, each.injection) for glob, each in messages.tool.items() if each.injection),
         spotlight=os.urandom(4).hex() if messages.spotlight else "",
+        secrets="redact" if messages.redact_secrets else "off",
+        personal=messages.personal,
+        tool_sensitive=tuple((glob, tool.secrets, tool.personal) for glob, tool in messages.tool.items()),
+        reversible=messages.reversible,
+        secrets_held=_secrets_held,
         visible=tuple(mount.target for mount in spec.mounts),
         arriving=flows.arriving,
         sensitive=flows.sensitive,
@@ -72,3 +78,9 @@ def _lock(spec: SandboxSpec, image: str) -> str:
     """What tells the launched code from any other: the installed tree or the image's digest; "" where nothing does."""
     tree = next((mount.tree for mount in spec.mounts if mount.tree), "")
     return f"tree:{tree}" if tree else f"image:{image}" if image else ""
+
+
+def _secrets_held() -> dict[str, str]:
+    # Where nothing was read from the keyring the module is not there, nor any value.
+    held = sys.modules.get("mcpbox.secrets.held")
+    return held.values() if held else {}

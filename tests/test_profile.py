@@ -132,7 +132,7 @@ def test_the_defaults_allow_nothing() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "[messages]\nredact_secrets = true\n",
+        '[tools]\nshadowing = "block"\n',
     ],
 )
 def test_what_cannot_be_enforced_yet_does_not_launch(text: str) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _HEAD = 32
 #: Where a format's marks stand closer than this on the average, its pattern goes over the whole text.
 _DENSE = 64
+#: A mark as long as this is hardly ever anything else.
+_TELLING = 4
 
 
 class Literals:
@@ -57,10 +59,14 @@ class Literals:
 
 
 class Found(NamedTuple):
-    """What is in a text: ``tokens`` as detect.tokens.scan has them, ``literals`` as Literals.find does."""
+    """What is in a text: ``tokens`` as detect.tokens.scan has them, ``literals`` as Literals.find does.
+
+    ``loose`` are the formats that begin with a mark of some length, and where it stands without being that of a token.
+    """
 
     tokens: list[tuple[int, int, str]]
     literals: list[tuple[int, int]]
+    loose: list[tuple[Format, int]]
 
 
 class Engine:
@@ -89,10 +95,13 @@ class Engine:
         for row, pattern in self._near:
             if starts := [match.start() for match in pattern.finditer(text)]:
                 marks[row] = starts
-        return Found([each for row in sorted(marks) for each in _tokens(text, TOKENS[row], marks[row])], literals)
+        loose: list[tuple[Format, int]] = []
+        return Found(
+            [each for row in sorted(marks) for each in _tokens(text, TOKENS[row], marks[row], loose)], literals, loose
+        )
 
 
-def _tokens(text: str, row: Format, marks: list[int]) -> list[tuple[int, int, str]]:
+def _tokens(text: str, row: Format, marks: list[int], loose: list[tuple[Format, int]]) -> list[tuple[int, int, str]]:
     """The tokens of one format, the leftmost of those that overlap, whose marks are at ``marks``."""
     pattern = compiled(row)
     if len(marks) * _DENSE > len(text):
@@ -100,12 +109,17 @@ def _tokens(text: str, row: Format, marks: list[int]) -> list[tuple[int, int, st
     least, most = row.before
     if most:
         marks = sorted({mark - before for mark in marks for before in range(least, most + 1)})
+    telling = not most and min(map(len, row.marks)) >= _TELLING
     found = []
     end = 0
     for start in marks:
-        if start >= end and (match := pattern.match(text, start)):
+        if start < end:
+            continue
+        if match := pattern.match(text, start):
             found.append((*match.span(), row.kind))
             end = match.end()
+        elif telling:
+            loose.append((row, start))
     return found
 
 

@@ -11,6 +11,7 @@ from mcpbox.policy.names import NameAllowlist
 from mcpbox.policy.pins import Pins
 from mcpbox.policy.requests import ServerRequests
 from mcpbox.policy.roots import VisibleRoots
+from mcpbox.policy.sensitive import SensitiveData
 from mcpbox.policy.shadowing import Shadowing
 from mcpbox.policy.tools import ToolAllowlist
 
@@ -27,6 +28,7 @@ POLICIES = (
     Credentials,
     Descriptions,
     CallRules,
+    SensitiveData,
     Injection,
     Flows,
 )

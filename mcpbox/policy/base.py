@@ -221,6 +221,13 @@ class Rules(Struct, frozen=True):
     injection_of: tuple[tuple[str, str], ...] = ()
     #: what marks a result as data, unknown to whoever wrote it; "" marks none
     spotlight: str = ""
+    #: what is done with secrets and with personal numbers, and with both by globs of tools, None for what holds for all
+    secrets: str = "off"
+    personal: str = "off"
+    tool_sensitive: tuple[tuple[str, str | None, str | None], ...] = ()
+    reversible: bool = False
+    #: the values of the secrets that this process holds, each with its name
+    secrets_held: Callable[[], Mapping[str, str]] = dict
     #: directories and files that the server sees, for ``roots = "intersect"``
     visible: tuple[str, ...] = ()
     #: without one, ``first``, ``new`` and ``changed`` have to be as above

@@ -40,6 +40,11 @@ def hold(name: str, value: str) -> None:
         _values[value] = name
 
 
+def values() -> Values:
+    """Every value that is held, with its name."""
+    return Values(_values)
+
+
 def redact(text: str) -> str:
     """``text`` without a value that is held, also where it was escaped by ``repr``."""
     for value in sorted(_values, key=len, reverse=True):

@@ -87,6 +87,12 @@ def test_what_only_looks_like_a_number_of_somebody_is_not_found(text: str) -> No
     assert list(personal.scan(text)) == []
 
 
+def test_a_number_is_found_next_to_others() -> None:
+    for text in ("4539 5787 6362 1486 124", "9999 4539 5787 6362 1486", "2000 4539 5787 6362 1486 0526"):
+        start = text.index("4539")
+        assert list(personal.scan(text)) == [(start, start + 19, "card")]
+
+
 @given(st.text("0123456789 -.ABXCD", max_size=200) | st.text(max_size=100))
 def test_no_text_raises_and_spans_are_within_it(text: str) -> None:
     for start, end, _ in personal.scan(text):

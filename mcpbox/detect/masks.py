@@ -1,0 +1,61 @@
+"""What is put in the place of a secret: the kind of it and a number, the same for the same value. No I/O."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+#: Values that get a number in one session, and of those that can be put back how many characters in all.
+MAX_NUMBERED, MAX_KEPT = 4096, 1 << 20
+
+MASK = re.compile(r"<[A-Za-z0-9_./ -]{1,220} #[0-9]{1,4}>")
+_IN_URL = re.compile("%3C[A-Za-z0-9_./%-]{1,660}%20%23[0-9]{1,4}%3E")
+
+
+class Masks:
+    """The masks of one session; ``reversible`` if values are to be put back, for which they are kept."""
+
+    def __init__(self, *, reversible: bool = False) -> None:
+        self._reversible = reversible
+        # By hash, so that what was masked does not stay in memory; Python's has a key of its own in each process.
+        self._numbers: dict[tuple[str, int], int] = {}
+        self._values: dict[str, str] = {}
+        self._kept = 0
+
+    def mask(self, kind: str, value: str, *, back: bool = False) -> str:
+        """The mask for ``value``; with ``back`` it is turned back if it is sent to the server, which sent it first."""
+        key = kind, hash(value)
+        number = self._numbers.get(key)
+        if number is None:
+            if len(self._numbers) >= MAX_NUMBERED:
+                return f"<{kind}>"
+            number = self._numbers[key] = len(self._numbers) + 1
+        mask = f"<{kind} #{number}>"
+        if back and self._reversible and mask not in self._values and self._kept + len(value) <= MAX_KEPT:
+            self._kept += len(value)
+            self._values[mask] = self._values[in_url(mask)] = value
+        return mask
+
+    @property
+    def holds(self) -> bool:
+        """Whether there is a mask that can be turned back."""
+        return bool(self._values)
+
+    def restored(self, text: str) -> tuple[str, int]:
+        """``text`` with the values of the masks in it that can be turned back, and their number."""
+        if not self._values or ("<" not in text and "%3C" not in text):
+            return text, 0
+        count = 0
+
+        def value(match: re.Match[str]) -> str:
+            nonlocal count
+            found = self._values.get(match[0])
+            count += found is not None
+            return match[0] if found is None else found
+
+        return _IN_URL.sub(value, MASK.sub(value, text)), count
+
+
+def in_url(mask: str) -> str:
+    """As a URL has it (RFC 3986), which would not be one with blanks and brackets in it."""
+    return quote(mask, safe="")

@@ -1,0 +1,202 @@
+"""Finds secrets and personal numbers in the running text of messages. No I/O.
+
+Secrets are what has the format of a token or a private key, the passwords of URLs, and the values that are known. All
+of these are found within one string, over the ends of neighbouring strings and of lines, and where the text is base64
+of text. The cost is bounded: of base64 the first 256 KiB and 1000 runs of a message are decoded, once; and broken-up
+tokens are looked for at the first 1000 marks that stand alone.
+"""
+
+from __future__ import annotations
+
+import re
+from binascii import Error, a2b_base64
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from string import ascii_letters, digits
+
+from msgspec import Struct
+
+from mcpbox.detect import personal, placeholders
+from mcpbox.detect.engine import Engine
+from mcpbox.detect.known import KnownValues
+from mcpbox.detect.tokens import Format, compiled
+
+#: What is put between two strings: a gap in a known value, and the first a break in a token too.
+NEXT, APART = "\0", "\1"
+MAX_RUNS, MAX_DECODED, MAX_LOOSE = 1000, 256 << 10, 1000
+#: The fewest characters of base64 in a row that are looked into: those of 27 bytes.
+_SHORTEST_RUN = 36
+_RUN = re.compile(r"[A-Za-z0-9+/_-]+(?:\r?\n[A-Za-z0-9+/_-]{16,})*(?:\r?\n[A-Za-z0-9+/_-]+=)?={0,2}")
+_BASE64 = f"{ascii_letters}{digits}+/=\r\n".encode()
+_CLASSES = bytes(120 if chr(i).isascii() and (chr(i).isalnum() or chr(i) in "+/_-") else 32 for i in range(256))
+_PRINTABLE = bytes([9, 10, 13, *range(32, 127)])
+#: RFC 3986 section 3.2.1, up to the last "@" of the authority.
+_PASSWORD = re.compile(r"://[^\s/?#@:\"'<>`\\\0]{0,128}:([^\s/?#\"'<>`\\\0]{1,256})@")
+#: Where a line was broken, with its indentation, or a string ended.
+_BREAK = re.compile(r"[ \t]*\r?\n[ \t]*|\0+")
+#: How much of a token that is broken up is looked at.
+_WINDOW = 700
+
+
+def is_binary(text: str) -> bool:
+    """Whether ``text`` is base64 as a whole, and what it is of does not begin as a text does."""
+    return not text.encode().translate(None, _BASE64) and bool(
+        _decoded("".join(text[:64].split())).translate(None, _PRINTABLE)
+    )
+
+
+class Finding(Struct, frozen=True):
+    """What was found: its kind, the text that it is told from others by, and where it stands in which strings."""
+
+    kind: str
+    personal: bool
+    value: str
+    #: number of the string, start, end
+    places: tuple[tuple[int, int, int], ...]
+
+
+class Detector:
+    """Finds what is sensitive; ``known`` are values that are, each with a name for it."""
+
+    def __init__(self, known: Mapping[str, str]) -> None:
+        self._known = KnownValues(known)
+        self._engine = Engine(self._known.pieces)
+
+    def find(self, texts: Sequence[str], others: Sequence[str], *, secrets: bool, numbers: bool) -> list[Finding]:
+        """The findings in ``texts``, which are read as one, and ``others``; none overlaps another."""
+        text = APART.join((NEXT.join(texts), *others))
+        found = _disjoint(text, self._spans(text, secrets, numbers))
+        if not found:
+            return []
+        starts = [0]
+        for each in (*(texts or ("",)), *others):
+            starts.append(starts[-1] + len(each) + 1)
+        return [
+            Finding(kind, rank == 2, value, _places(starts, s, e, 0 if texts else 1))
+            for rank, s, e, kind, value in found
+        ]
+
+    def _spans(self, text: str, secrets: bool, numbers: bool) -> list[_Span]:
+        spans: list[_Span] = []
+        if secrets:
+            spans += self._secrets(text)
+            spans += _passwords(text)
+            spans += self._encoded(text)
+        if numbers:
+            spans += [(2, start, end, kind, text[start:end]) for start, end, kind in personal.scan(text)]
+        return spans
+
+    def _secrets(self, text: str) -> list[_Span]:
+        found = self._engine.find(text)
+        spans: list[_Span] = []
+        for start, end, number in self._known.locate(text, found.literals):
+            spans.append((0, start, end, f"secret {self._known.names[number]}", self._known.values[number]))
+        for start, end, kind in found.tokens:
+            token = text[start:end]
+            if not placeholders.is_placeholder(token):
+                spans.append((1, start, end, f"secret {kind}", token))
+        for row, start in found.loose[:MAX_LOOSE]:
+            if broken := _broken(text, row, start):
+                spans.append((1, start, broken[0], f"secret {row.kind}", broken[1]))
+        return spans
+
+    def _encoded(self, text: str) -> list[_Span]:
+        """Base64 of text with a secret in it."""
+        # One byte for each character, whatever it is.
+        classes = text.encode("latin-1", "replace").translate(_CLASSES)
+        spans: list[_Span] = []
+        left, at = MAX_DECODED, 0
+        for _ in range(MAX_RUNS):
+            at = classes.find(b"x" * _SHORTEST_RUN, at)
+            if at < 0 or left <= 0:
+                break
+            if not (inner := _decoded(text[at : at + 16])) or inner.translate(None, _PRINTABLE):
+                at = classes.find(b" ", at)
+                if at < 0:
+                    break
+                continue
+            match = _RUN.match(text, at, at + max(left, _SHORTEST_RUN) // 3 * 4)
+            assert match
+            left -= len(match[0])
+            plain = _decoded("".join(match[0].split())).decode("utf-8", "replace")
+            if hidden := self._secrets(plain):
+                _, _, _, kind, value = min(hidden)
+                spans.append((1, *match.span(), kind, value))
+            at = match.end()
+        return spans
+
+
+#: Rank of the evidence, the best first (a known value, a format, a number), start, end, kind, and the value itself.
+_Span = tuple[int, int, int, str, str]
+
+
+def _passwords(text: str) -> list[_Span]:
+    if "@" not in text:
+        return []
+    return [
+        (1, *match.span(1), "secret url-password", match[1])
+        for match in _PASSWORD.finditer(text)
+        if not placeholders.is_placeholder(match[1]) and not placeholders.is_reference(match[1])
+    ]
+
+
+def _broken(text: str, row: Format, start: int) -> tuple[int, str] | None:
+    """The end of a token that begins at ``start`` and goes on after breaks, and the token without these."""
+    window = text[max(0, start - 1) : start + _WINDOW]
+    before = window[: min(1, start)]
+    parts = []
+    ends = []
+    at = len(before)
+    for match in _BREAK.finditer(window, at):
+        parts.append(window[at : match.start()])
+        ends.append(match.start())
+        at = match.end()
+    if not parts:
+        return None
+    parts.append(window[at:])
+    whole = before + "".join(parts)
+    if not (found := compiled(row).match(whole, len(before))) or placeholders.is_placeholder(found[0]):
+        return None
+    length = len(found[0])
+    first = start - len(before)
+    for part, end in zip(parts, ends, strict=False):
+        if length <= len(part):
+            return first + end - len(part) + length, found[0]
+        length -= len(part)
+    return first + at + length, found[0]
+
+
+def _decoded(text: str) -> bytes:
+    """Base64 of either alphabet, without padding, and of a text cut anywhere."""
+    text = text.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return a2b_base64(text[:-1] if len(text) % 4 == 1 else text + "=" * (-len(text) % 4))
+    except Error:
+        return b""
+
+
+def _disjoint(text: str, spans: list[_Span]) -> list[_Span]:
+    """Of spans that overlap one that covers them all, and says what the best evidence among them says."""
+    kept: list[_Span] = []
+    for span in sorted(spans, key=lambda span: (span[1], -span[2])):
+        if not kept or span[1] >= kept[-1][2]:
+            kept.append(span)
+            continue
+        last = kept[-1]
+        best = span if span[0] < last[0] else last
+        kept[-1] = (best[0], last[1], max(last[2], span[2]), best[3], best[4])
+    return kept
+
+
+def _places(starts: list[int], start: int, end: int, before: int) -> tuple[tuple[int, int, int], ...]:
+    """The parts of a span within each of the strings that it goes over, the first ``before`` of which do not count."""
+    number = bisect_right(starts, start) - 1
+    places = []
+    while starts[number] < end:
+        first, last = max(start, starts[number]), min(end, starts[number + 1] - 1)
+        if first < last:
+            places.append((number - before, first - starts[number], last - starts[number]))
+        number += 1
+        if number + 1 == len(starts):
+            break
+    return tuple(places)
