@@ -12,6 +12,7 @@ import re
 from binascii import Error, a2b_base64
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from string import ascii_letters, digits
 
 from msgspec import Struct
@@ -23,7 +24,7 @@ from mcpbox.detect.tokens import Format, compiled
 
 #: What is put between two strings: a gap in a known value, and the first a break in a token too.
 NEXT, APART = "\0", "\1"
-MAX_RUNS, MAX_DECODED, MAX_LOOSE = 1000, 256 << 10, 1000
+MAX_RUNS, MAX_DECODED, MAX_LOOSE, MAX_BREAKS = 1000, 256 << 10, 1000, 16
 #: The fewest characters of base64 in a row that are looked into: those of 27 bytes.
 _SHORTEST_RUN = 36
 _RUN = re.compile(r"[A-Za-z0-9+/_-]+(?:\r?\n[A-Za-z0-9+/_-]{16,})*(?:\r?\n[A-Za-z0-9+/_-]+=)?={0,2}")
@@ -141,29 +142,26 @@ def _passwords(text: str) -> list[_Span]:
 
 
 def _broken(text: str, row: Format, start: int) -> tuple[int, str] | None:
-    """The end of a token that begins at ``start`` and goes on after breaks, and the token without these."""
-    window = text[max(0, start - 1) : start + _WINDOW]
-    before = window[: min(1, start)]
-    parts = []
-    ends = []
-    at = len(before)
-    for match in _BREAK.finditer(window, at):
-        parts.append(window[at : match.start()])
-        ends.append(match.start())
-        at = match.end()
-    if not parts:
+    """The end of a token that begins at ``start`` and goes on after breaks, and the token without these.
+
+    It ends with the first part that makes it one: what comes then would be of the alphabet of many tokens as well.
+    """
+    window = text[start : start + _WINDOW]
+    breaks = [match.span() for match in islice(_BREAK.finditer(window), MAX_BREAKS)]
+    if not breaks:
         return None
-    parts.append(window[at:])
-    whole = before + "".join(parts)
-    if not (found := compiled(row).match(whole, len(before))) or placeholders.is_placeholder(found[0]):
-        return None
-    length = len(found[0])
-    first = start - len(before)
-    for part, end in zip(parts, ends, strict=False):
-        if length <= len(part):
-            return first + end - len(part) + length, found[0]
-        length -= len(part)
-    return first + at + length, found[0]
+    # What stands before counts, since a token does not begin within a word.
+    whole = text[start - 1 : start] if start else ""
+    before = len(whole)
+    whole += window[: breaks[0][0]]
+    for (_, begin), (end, _) in zip(breaks, [*breaks[1:], (len(window), 0)], strict=True):
+        length = len(whole) - before
+        whole += window[begin:end]
+        if found := compiled(row).match(whole, before):
+            if placeholders.is_placeholder(found[0]):
+                return None
+            return start + begin + len(found[0]) - length, found[0]
+    return None
 
 
 def _decoded(text: str) -> bytes:

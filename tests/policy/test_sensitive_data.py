@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import base64
+import json
+import random
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from detect.fakes import word
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from mcpbox import jsonrpc
+from mcpbox.policy.base import Alert, Change, Refuse, Rules, Side, Verdict
+from mcpbox.policy.sensitive import SensitiveData
+
+CLIENT, SERVER = Side.CLIENT, Side.SERVER
+TOKEN = "ghp_" + "a1B2" * 9
+OTHER = "xoxb-" + "2810492751-" * 2 + "aB3dE5gH7jK9mN1pQ3sT"
+HELD = "Zq8v/TnW3xK5m+R7yB2cD4fG6hJ9kL0pQsA1e"
+CARD = "4539578763621486"
+SAID = {"role": "user", "content": {"type": "text", "text": TOKEN}}
+PEM = "-----BEGIN RSA PRIVATE KEY-----\n" + "MIIEpAIBAAKCAQEA\n" * 8 + "-----END RSA PRIVATE KEY-----"
+
+
+def policy(**rules: Any) -> SensitiveData:
+    return SensitiveData(Rules(**({"secrets": "redact", "secrets_held": lambda: {HELD: "github/TOKEN"}} | rules)))
+
+
+def asked(method: str, **params: Any) -> jsonrpc.Message:
+    return jsonrpc.classify({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+
+
+def told(method: str, **params: Any) -> jsonrpc.Message:
+    return jsonrpc.classify({"jsonrpc": "2.0", "method": method, "params": params})
+
+
+def answer(method: str, **parts: Any) -> jsonrpc.Message:
+    request = asked(method, name="t", arguments={})
+    return replace(jsonrpc.classify({"jsonrpc": "2.0", "id": 1, **parts}), request=request)
+
+
+def result(*blocks: Any, **more: Any) -> jsonrpc.Message:
+    content = [{"type": "text", "text": block} if isinstance(block, str) else block for block in blocks]
+    return answer("tools/call", result={"content": content, **more})
+
+
+def changed(verdict: Verdict) -> Any:
+    assert isinstance(verdict, Change), verdict
+    return verdict.value
+
+
+def texts(verdict: Verdict) -> list[str]:
+    return [block["text"] for block in changed(verdict)["result"]["content"]]
+
+
+@pytest.fixture
+def patience() -> Iterator[None]:
+    """Ends a test that would not end."""
+    signal.alarm(120)
+    yield
+    signal.alarm(0)
+
+
+@pytest.mark.parametrize(
+    ("side", "message", "place"),
+    [
+        (CLIENT, asked("tools/call", name="t", arguments={"a": [{"b": TOKEN}]}), "arguments.a[].b"),
+        (CLIENT, asked("tools/call", name="t", arguments={TOKEN: 1}), "arguments.…"),
+        (CLIENT, asked("prompts/get", name="p", arguments={"a": TOKEN}), "arguments.a"),
+        (CLIENT, asked("completion/complete", ref={}, argument={"name": "a", "value": TOKEN}), "argument.value"),
+        (CLIENT, asked("resources/read", uri=f"x://h/{TOKEN}"), "uri"),
+        (CLIENT, answer("sampling/createMessage", result={"content": {"type": "text", "text": TOKEN}}), "content.text"),
+        (CLIENT, answer("elicitation/create", result={"action": "accept", "content": {"k": TOKEN}}), "content.k"),
+        (CLIENT, told("notifications/cancelled", requestId=1, reason=TOKEN), "reason"),
+        (CLIENT, asked("tools/call", name="t", arguments={}, inputResponses={"a": {"k": TOKEN}}), "inputResponses.a.k"),
+        (SERVER, result(f"the token is {TOKEN}."), "content[].text"),
+        (SERVER, result(structuredContent={"a": {"b": TOKEN}}), "structuredContent.a.b"),
+        (SERVER, result({"type": "resource", "resource": {"uri": "x:", "text": TOKEN}}), "content[].resource.text"),
+        (SERVER, result({"type": "resource_link", "uri": f"x://{TOKEN}", "name": "n"}), "content[].uri"),
+        (SERVER, answer("resources/read", result={"contents": [{"uri": "x:", "text": TOKEN}]}), "contents[].text"),
+        (SERVER, answer("resources/list", result={"resources": [{"uri": "x:", "name": TOKEN}]}), "resources[].name"),
+        (SERVER, answer("prompts/get", result={"messages": [SAID]}), "messages[].content.text"),
+        (SERVER, answer("tools/call", error={"code": 1, "message": TOKEN}), "message"),
+        (SERVER, answer("tools/list", error={"code": 1, "message": "x", "data": {"env": [TOKEN]}}), "data.env[]"),
+        (SERVER, told("notifications/message", level="info", data={"x": TOKEN}), "data.x"),
+        (SERVER, told("notifications/progress", progressToken=1, progress=1, message=TOKEN), "message"),
+        (SERVER, asked("sampling/createMessage", messages=[SAID]), "messages[].content.text"),
+        (SERVER, asked("elicitation/create", message=TOKEN), "message"),
+        (SERVER, answer("tools/call", result={"inputRequests": {"a": {"message": TOKEN}}}), "inputRequests.a.message"),
+    ],
+)  # fmt: skip
+def test_a_token_is_masked_wherever_text_is(side: Side, message: jsonrpc.Message, place: str) -> None:
+    verdict = policy().judge(side, message)
+    value = changed(verdict)
+    assert TOKEN not in json.dumps(value) and "secret github-token" in json.dumps(value).replace("%20", " ")
+    assert isinstance(verdict, Change) and verdict.reason == "masked: 1 secret github-token"
+    assert verdict.found["kinds"] == {"secret github-token": 1} and verdict.found["places"] == [place]
+    assert TOKEN not in json.dumps(verdict.found)
+    # What is not text stays as it was.
+    assert value.keys() == message.value.keys() and value.get("id") == message.value.get("id")
+
+
+@pytest.mark.parametrize(
+    ("side", "message"),
+    [
+        (SERVER, answer("tools/list", result={"tools": [{"name": "t", "description": TOKEN}]})),
+        (SERVER, answer("initialize", result={"instructions": TOKEN})),
+        (SERVER, answer("tools/list", result={"nextCursor": TOKEN, "tools": []})),
+        (SERVER, answer("resources/list", result={"nextCursor": TOKEN, "resources": []})),
+        (SERVER, answer("tools/call", result={"requestState": TOKEN})),
+        (CLIENT, asked("resources/list", cursor=TOKEN)),
+        (CLIENT, asked("tools/call", name="t", requestState=TOKEN)),
+        (CLIENT, asked("initialize", clientInfo={"name": TOKEN})),
+        (CLIENT, jsonrpc.classify({"jsonrpc": "2.0", "id": 1, "method": "ping"})),
+        (SERVER, result("nothing", "of interest", structuredContent={"n": 1, "f": 1.5, "b": True, "z": None})),
+        (SERVER, result({"type": "image", "data": base64.b64encode(b"\x89PNG" * 999 + TOKEN.encode()).decode()})),
+        (SERVER, result("ghp_" + "x" * 36, "x://user:password@h/", "x://u:${PASSWORD}@h/", "AKIAIOSFODNN7EXAMPLE")),
+        (SERVER, result("ghp_", "SK", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----")),
+    ],
+)  # fmt: skip
+def test_what_is_no_secret_or_no_text_passes(side: Side, message: jsonrpc.Message) -> None:
+    assert policy(personal="redact", reversible=True).judge(side, message) is None
+
+
+@pytest.mark.parametrize("params", [None, [], [TOKEN], {"name": 1}, {"name": None, "arguments": TOKEN}, 5, {}])
+def test_odd_shapes_do_not_raise(params: Any) -> None:
+    value = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    verdict = policy().judge(CLIENT, jsonrpc.classify(value))
+    assert TOKEN not in json.dumps(changed(verdict) if verdict else {})
+    odd = replace(jsonrpc.classify({"jsonrpc": "2.0", "id": 1, "result": params}), request=None)
+    verdict = policy().judge(SERVER, odd)
+    assert TOKEN not in json.dumps(changed(verdict) if verdict else {})
+
+
+def test_secrets_of_mcpbox_are_masked_by_name_and_in_any_form() -> None:
+    encoded = base64.b64encode(f"Authorization: Bearer {HELD}".encode()).decode()
+    verdict = policy().judge(SERVER, result(HELD, encoded, HELD.encode().hex(), HELD[::-1], f"a{HELD}b"))
+    name = "<secret github/TOKEN #1>"
+    assert texts(verdict) == [name, name, name, name, f"a{name}b"]
+
+
+@pytest.mark.parametrize("secret", [TOKEN, HELD, PEM])
+def test_a_secret_over_several_blocks_is_masked(secret: str) -> None:
+    for at in (12, 20, len(secret) // 2):
+        verdict = policy().judge(SERVER, result(f"a {secret[:at]}", f"{secret[at:]} b"))
+        first, second = texts(verdict)
+        assert first.startswith("a <secret") and second == " b"
+    thirds = policy().judge(SERVER, result("a", secret[:12], secret[12:24], secret[24:], "b"))
+    assert texts(thirds)[0] == "a" and texts(thirds)[2:] == ["", "", "b"]
+
+
+def test_a_secret_over_several_lines_is_masked() -> None:
+    broken = result(f"k: {TOKEN[:20]}\n   {TOKEN[20:]}\n- next", f"{HELD[:9]}\n\t{HELD[9:]}\nnext")
+    masked = ["k: <secret github-token #1>\n- next", "<secret github/TOKEN #2>\nnext"]
+    assert texts(policy().judge(SERVER, broken)) == masked
+
+
+def test_base64_of_a_text_with_a_secret_is_masked_as_a_whole() -> None:
+    text = f"A=1\nTOKEN={TOKEN}\n" + "B=2\n" * 40
+    for encoded in (base64.b64encode(text.encode()).decode(), base64.encodebytes(text.encode()).decode().strip()):
+        assert texts(policy().judge(SERVER, result(f"data:{encoded}"))) == ["data:<secret github-token #1>"]
+        message = answer("resources/read", result={"contents": [{"uri": "x:", "blob": encoded}]})
+        assert changed(policy().judge(SERVER, message))["result"]["contents"][0]["blob"] == "<secret github-token #1>"
+
+
+def test_the_same_value_has_the_same_mask_in_a_session() -> None:
+    session = policy()
+    assert texts(session.judge(SERVER, result(TOKEN, OTHER))) == [
+        "<secret github-token #1>",
+        "<secret slack-bot-token #2>",
+    ]
+    assert texts(session.judge(SERVER, result(f"again {TOKEN}"))) == ["again <secret github-token #1>"]
+
+
+def test_structured_content_keeps_its_types() -> None:
+    text = json.dumps({"card": int(CARD), "t": TOKEN})
+    message = result(text, structuredContent={"card": int(CARD), "t": TOKEN, "n": 17, "ok": True})
+    value = changed(policy(personal="redact").judge(SERVER, message))["result"]
+    assert value["structuredContent"] == {"card": 0, "t": "<secret github-token #2>", "n": 17, "ok": True}
+    assert CARD not in value["content"][0]["text"]
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"), [("off", None), ("alert", Alert), ("redact", Change), ("block", Refuse)]
+)
+def test_personal_numbers_and_secrets_each_have_their_action(action: str, expected: Any) -> None:
+    message = result(f"pay with {CARD}")
+    verdict = policy(secrets="off", personal=action).judge(SERVER, message)
+    assert (verdict is None) if expected is None else isinstance(verdict, expected)
+    both = policy(secrets="alert", personal=action).judge(SERVER, result(f"{TOKEN} {CARD}"))
+    assert isinstance(both, expected or Alert)
+    if isinstance(both, Refuse):
+        assert both.reason == "sensitive data in it: card" and "[messages]" in both.hint
+    if isinstance(both, Change):
+        assert texts(both) == [f"{TOKEN} <card #1>"]
+    if isinstance(verdict, Alert):
+        assert verdict.found == {"kinds": {"card": 1}, "places": ["content[].text"], "tool": "t"}
+
+
+def test_a_tool_has_its_own_rules_the_first_that_matches() -> None:
+    rules = (("vault_*", "off", None), ("*", None, "block"), ("vault_x", "block", None))
+    session = policy(tool_sensitive=rules, personal="redact")
+    assert session.judge(CLIENT, asked("tools/call", name="vault_x", arguments={"a": TOKEN})) is None
+    other = session.judge(CLIENT, asked("tools/call", name="send", arguments={"a": f"{TOKEN} {CARD}"}))
+    assert isinstance(other, Refuse) and other.found["tool"] == "send"
+    assert isinstance(session.judge(CLIENT, asked("prompts/get", name="vault_x", arguments={"a": TOKEN})), Change)
+
+
+def test_masks_are_turned_back_for_the_server_that_sent_the_value() -> None:
+    session = policy(reversible=True)
+    session.judge(SERVER, result(f"id {TOKEN}"))
+    mask, url = "<secret github-token #1>", "%3Csecret%20github-token%20%231%3E"
+    call = asked("tools/call", name="t", arguments={"a": f"Bearer {mask}", "uri": f"x://{url}", "b": "<card #7>"})
+    verdict = session.judge(CLIENT, call)
+    arguments = changed(verdict)["params"]["arguments"]
+    assert arguments == {"a": f"Bearer {TOKEN}", "uri": f"x://{TOKEN}", "b": "<card #7>"}
+    assert isinstance(verdict, Change) and verdict.reason == "turned back: 2" and TOKEN not in json.dumps(verdict.found)
+    assert policy(reversible=True).judge(CLIENT, call) is None
+    assert session.judge(CLIENT, answer("sampling/createMessage", result={"content": {"text": mask}})) is None
+
+
+def test_what_the_host_sent_is_not_turned_back() -> None:
+    session = policy(reversible=True)
+    sent = changed(session.judge(CLIENT, asked("tools/call", name="t", arguments={"a": OTHER})))
+    mask = sent["params"]["arguments"]["a"]
+    assert mask == "<secret slack-bot-token #1>"
+    assert session.judge(CLIENT, asked("tools/call", name="t", arguments={"a": mask})) is None
+
+
+KEYS = st.sampled_from(["text", "blob", "data", "uri", "cursor", TOKEN, "a"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+    | st.sampled_from([TOKEN, HELD, CARD, int(CARD), TOKEN[:20], HELD[9:], PEM, "text", "blob", "uri", "<card #1>"]),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(KEYS | st.text(), inner, max_size=5),
+    max_leaves=25,
+)  # fmt: skip
+
+
+@given(JSON, st.sampled_from([CLIENT, SERVER]))
+def test_any_value_comes_out_without_a_secret_and_otherwise_the_same(value: Any, side: Side) -> None:
+    session = policy(personal="redact", reversible=True)
+    message = answer("tools/call", result={"x": value})
+    verdict = session.judge(side, message)
+    out = message.value if verdict is None else changed(verdict)
+    jsonrpc.encode(out)
+    text = json.dumps(out["result"])
+    assert not any(each in text for each in (TOKEN, HELD, CARD))
+    if verdict is None:
+        assert not any(each in json.dumps(value) for each in (TOKEN, HELD, CARD))
+    # Masked once is masked: nothing in a mask looks like a secret.
+    assert session.judge(side, answer("tools/call", **{"result": out["result"]})) is None
+
+
+@pytest.mark.usefixtures("patience")
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{TOKEN} " * 5_000, "ghp_" * 100_000, "ghp_\n" * 50_000, "://" * 100_000, "a://b:" * 50_000 + "@",
+        "<" * 300_000, "A" * 300_000, ("A" * 60 + "\n") * 5_000, ("QUJD" * 20 + " ") * 5_000,
+        "-----BEGIN RSA PRIVATE KEY-----" * 10_000,
+        f"{HELD[:9]}\n" * 30_000, f"{CARD} " * 10_000, "eyJ" * 100_000, "4 " * 100_000, "<secret a #1>" * 30_000,
+    ],
+)  # fmt: skip
+def test_no_text_is_slow(text: str) -> None:
+    session = policy(personal="redact", reversible=True)
+    session.judge(SERVER, result(text))
+    session.judge(SERVER, result(*[text[at : at + 3] for at in range(0, 60_000, 3)]))
+    session.judge(CLIENT, asked("tools/call", name="t", arguments={"a": text}))
+
+
+def test_tables_and_records_stay_small() -> None:
+    session, rng = policy(), random.Random(6)
+    tokens = ["ghp_" + word(rng, 36) for _ in range(6_000)]
+    verdict = session.judge(SERVER, result(structuredContent={token: token for token in tokens}))
+    assert isinstance(verdict, Change) and len(json.dumps(verdict.found)) < 4_000
+    assert not any(token in json.dumps(verdict.value) for token in tokens)
+
+
+def test_off_looks_at_nothing_and_needs_nothing() -> None:
+    assert SensitiveData(Rules()).judge(SERVER, result(TOKEN)) is None
