@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 
 from mcpbox import policy
 from mcpbox.policy.base import CallSequence, Rules
 from mcpbox.profile import Resolved
 from mcpbox.sandbox.base import SandboxSpec
 from mcpbox.session import Session
+from mcpbox.tables import Messages
 
 
 def session(resolved: Resolved, spec: SandboxSpec, *, name: str, host: str, image: str) -> Session:
@@ -58,6 +60,7 @@ def session(resolved: Resolved, spec: SandboxSpec, *, name: str, host: str, imag
         sensitive=flows.sensitive,
         # Whatever this server's own profile says: those of the others may ask what it was used for.
         flows=Store(name),
+        finds_sensitive=_finder(messages),
         calls_per_minute=calls.per_minute,
         calls_repeats=calls.repeats,
         calls_sequences=tuple(CallSequence(each.after, each.then, each.action) for each in calls.sequences),
@@ -78,6 +81,18 @@ def _lock(spec: SandboxSpec, image: str) -> str:
     """What tells the launched code from any other: the installed tree or the image's digest; "" where nothing does."""
     tree = next((mount.tree for mount in spec.mounts if mount.tree), "")
     return f"tree:{tree}" if tree else f"image:{image}" if image else ""
+
+
+def _finder(messages: Messages) -> Callable[[str], bool]:
+    """For what comes after masking: what is refused does not come, and what is let through is still to be found."""
+    from mcpbox.detect.sensitive import finder
+
+    tools = messages.tool.values()
+    return finder(
+        _secrets_held(),
+        secrets=any(tool.secrets == "alert" for tool in tools),
+        numbers=messages.personal == "alert" or any(tool.personal == "alert" for tool in tools),
+    )
 
 
 def _secrets_held() -> dict[str, str]:

@@ -56,6 +56,11 @@ class Masks:
         return _IN_URL.sub(value, MASK.sub(value, text)), count
 
 
+def has_mask(text: str) -> bool:
+    """Whether there is, or was said to be, a mask in it."""
+    return bool(MASK.search(text) or _IN_URL.search(text))
+
+
 def in_url(mask: str) -> str:
     """As a URL has it (RFC 3986), which would not be one with blanks and brackets in it."""
     return quote(mask, safe="")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from binascii import Error, a2b_base64
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from string import ascii_letters, digits
 
@@ -20,6 +20,7 @@ from msgspec import Struct
 from mcpbox.detect import personal, placeholders
 from mcpbox.detect.engine import Engine
 from mcpbox.detect.known import KnownValues
+from mcpbox.detect.masks import has_mask
 from mcpbox.detect.tokens import Format, compiled
 
 #: What is put between two strings: a gap in a known value, and the first a break in a token too.
@@ -125,6 +126,14 @@ class Detector:
                 spans.append((1, *match.span(), kind, value))
             at = match.end()
         return spans
+
+
+def finder(known: Mapping[str, str], *, secrets: bool, numbers: bool) -> Callable[[str], bool]:
+    """Says of a text whether something sensitive was masked in it, or, as is asked for, is still there."""
+    if not secrets and not numbers:
+        return has_mask
+    detector = Detector(known)
+    return lambda text: has_mask(text) or bool(detector.find((), (text,), secrets=secrets, numbers=numbers))
 
 
 #: Rank of the evidence, the best first (a known value, a format, a number), start, end, kind, and the value itself.

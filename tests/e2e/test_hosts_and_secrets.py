@@ -144,7 +144,7 @@ FILES = {
     ".codex/config.toml": CODEX,
     ".config/goose/config.yaml": GOOSE,
 }
-#: So that one server is not in a container.
+#: So that one server is not in a container, and says what it got.
 PROFILE = """\
 version = 1
 name = "everything"
@@ -152,6 +152,9 @@ matches = ["npm:@modelcontextprotocol/server-everything"]
 
 [sandbox]
 backend = "bubblewrap"
+
+[messages]
+redact_secrets = false
 """
 #: Tools that tell what a server got, with their arguments; %s is the home.
 ASKED: tuple[tuple[str, dict[str, str]], ...] = (

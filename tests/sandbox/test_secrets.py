@@ -27,6 +27,8 @@ DUMP = (
     "for k, v in os.environ.items()}))"
 )
 #: No value is in a form that something else would print by chance.
+#: So that a server can say what it got.
+BARE = "[messages]\nredact_secrets = false\n"
 VALUES = {
     "PLAIN": "ghp_Zq8vTnW3xK5mR7yB2cD4fG6hJ9kL0pQsA1e",
     "LINES": "-----BEGIN KEY-----\nMIIEvAIBADANBgkqh\r\n\nkiG9w0BAQEFAASC\n-----END KEY-----\n\n",
@@ -67,7 +69,7 @@ def server(runner: Runner) -> Path:
 def start(runner: Runner, variables: Mapping[str, str], *arguments: str, profile: str = "") -> Host:
     options = [word for name in variables for word in ("--env", name)]
     started = replace(runner, variables={**runner.variables, **variables})
-    return started.wrap(PYTHON, server(runner), *arguments, options=options, profile=profile)
+    return started.wrap(PYTHON, server(runner), *arguments, options=options, profile=BARE + profile)
 
 
 def seen(host: Host) -> dict[str, str]:
@@ -187,7 +189,7 @@ def test_an_argument_is_in_the_servers_list_and_on_no_command_line(runner: Runne
     runner.give(code)
     keep(runner, "test/TOKEN", VALUES["PLAIN"], f"file:{code}")
     words = ["--header", "Authorization: Bearer mcpbox-secret:test/TOKEN", "--token=mcpbox-secret:test/TOKEN", "plain"]
-    with runner.wrap(PYTHON, "-u", code, *words) as host:
+    with runner.wrap(PYTHON, "-u", code, *words, profile=BARE) as host:
         result = host.initialize()["result"]
         require_unseen(runner, [VALUES["PLAIN"]])
     bearer = f"Authorization: Bearer {VALUES['PLAIN']}"
@@ -205,7 +207,7 @@ def test_an_argument_of_a_node_server(runner: Runner) -> None:
     )
     runner.give(code)
     keep(runner, "test/TOKEN", VALUES["PLAIN"], f"file:{code}")
-    with runner.wrap("/usr/bin/node", code, "--token=mcpbox-secret:test/TOKEN", "plain") as host:
+    with runner.wrap("/usr/bin/node", code, "--token=mcpbox-secret:test/TOKEN", "plain", profile=BARE) as host:
         result = host.initialize()["result"]
         require_unseen(runner, [VALUES["PLAIN"]])
     assert result["argv"] == [str(code), f"--token={VALUES['PLAIN']}", "plain"] and result["main"]
@@ -286,7 +288,7 @@ def test_an_image_of_the_users_gets_its_secrets_too(runner: Runner) -> None:
     code = Path(server(runner)).read_text()
     variables = {**runner.variables, "TOKEN": "mcpbox-secret:test/TOKEN"}
     words = ["docker", "run", "-i", "--rm", "-e", "TOKEN", IMAGE, "python3", "-c", code]
-    with replace(runner, variables=variables).wrap(*words) as host:
+    with replace(runner, variables=variables).wrap(*words, profile=BARE) as host:
         host.initialize()
         assert seen(host)["TOKEN"] == VALUES["LINES"]
         require_unseen(runner, [VALUES["LINES"]])
