@@ -40,7 +40,6 @@ class Resolved(Struct, frozen=True):
 #: What a profile may ask for and this version of mcpbox cannot enforce, with the value it can: asking is an error, not
 #: a wish. A key leaves this table, and its default becomes the strict one, when the check behind it exists.
 NOT_YET: tuple[tuple[str, str, Any], ...] = (
-    ("tools", "shadowing", "off"),
 )
 
 #: Variables that decide what code runs, or that the sandbox sets itself.

@@ -105,7 +105,7 @@ class Tools(Names, frozen=True):
     new: Literal["block", "allow"] = "block"
     changed: Literal["block", "allow"] = "block"
     scan: Literal["off", "alert", "block"] = "block"
-    shadowing: Literal["off", "alert", "block"] = "off"
+    shadowing: Literal["off", "alert", "block"] = "block"
     describe: dict[str, str] = {}
 
 

@@ -46,6 +46,7 @@ def session(resolved: Resolved, spec: SandboxSpec, *, name: str, host: str, imag
         elicitation=messages.elicitation,
         roots=messages.roots,
         scan=tools.scan,
+        shadowing=tools.shadowing,
         describe=tools.describe,
         injection=messages.injection,
         injection_of=tuple((glob, each.injection) for glob, each in messages.tool.items() if each.injection),

@@ -47,6 +47,10 @@ _OTHERS = re.compile(
 _SERVER = re.compile(r"\x00\W{0,2}\s(?:mcp\s)?(?:server|mcp|tools?)\b|\b(?:mcp\s)?(?:server|mcp)\W{0,2}\s\W?\x00", re.I)
 
 
+#: Servers that are called so cannot be told from the word.
+_GENERIC = frozenset("mcp server mcpserver tool tools api test default local the this main".split())
+
+
 class Mention(Struct, frozen=True):
     """An instruction about ``name``, a tool of another server or that server, at ``start`` to ``end`` of the text."""
 
@@ -64,7 +68,8 @@ class Others:
         self._servers: dict[str, str] = {}
         for server, name in tools:
             self._tools.setdefault(_key(name), (server, name))
-            self._servers.setdefault(_key(server), server)
+            if _key(server) not in _GENERIC:
+                self._servers.setdefault(_key(server), server)
 
     def told_of(self, text: str, own: Collection[str]) -> Mention | None:
         """The first instruction about one of them; ``own`` are the server's own tools, by ``key``."""
@@ -81,7 +86,7 @@ class Others:
                 if key not in own or _OTHERS.search(around):
                     server, name = self._tools[key]
                     return Mention(start, end, name, server)
-            if key in self._servers and _SERVER.search(around):
+            if key in self._servers and key not in own and _SERVER.search(around):
                 return Mention(start, end, self._servers[key], self._servers[key])
         return None
 
@@ -108,6 +113,6 @@ def _is_distinct(name: str, text: str, start: int, end: int) -> bool:
     return (before in _OPENING and after in _CLOSING) or bool(_IS_TOOL.match(text, end))
 
 
-_OPENING = frozenset("`\"'\u201c\u2018<")
-_CLOSING = frozenset("`\"'\u201d\u2019>(")
+_OPENING = frozenset("`<")
+_CLOSING = frozenset("`>")
 _IS_TOOL = re.compile(r"\(|\W{0,2}\s(?:tool|function|command)\b", re.I)

@@ -257,6 +257,12 @@ class Store:
             (server,),
         ).fetchall()
 
+    def first_seen(self) -> Sequence[tuple[str, str, str]]:
+        """Server, kind and name of each definition of any server, approved or not, the first seen first."""
+        return self._db.execute(
+            "SELECT server, kind, name FROM definitions WHERE kind != 'instructions' ORDER BY seen, id"
+        ).fetchall()
+
     @contextmanager
     def _writing(self) -> Iterator[None]:
         self._db.execute("BEGIN IMMEDIATE")

@@ -151,6 +151,8 @@ class PinStore(Protocol):
 
     def neighbours(self, server: str) -> Iterable[tuple[str, str, str]]: ...
 
+    def first_seen(self) -> Sequence[tuple[str, str, str]]: ...
+
 
 class Origin(Struct, frozen=True):
     """Where data came from: a server of the same host's session, and its tool, resource or prompt."""

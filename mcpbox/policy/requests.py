@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from mcpbox.jsonrpc import Message, Request, Response
-from mcpbox.policy.base import Refuse, Rules, Side, Verdict, field
+from mcpbox.policy.base import Change, Refuse, Rules, Side, Verdict, field
+
+#: The error that demands elicitations of mode "url" (specification 2025-11-25, client/elicitation).
+URL_REQUIRED = -32042
+#: What a server may have the host tell the model beside its own messages: its own context, never other servers'.
+CONTEXTS = ("none", "thisServer")
 
 
 class ServerRequests:
-    """Covers both ways of asking: a request of the server's own (protocols up to 2025-11-25), and a result of type
-    ``input_required`` whose ``inputRequests`` the client is to fulfil (2026-07-28, multi round-trip requests).
+    """Covers each way of asking: a request of the server's own (protocols up to 2025-11-25), an error that demands a
+    visit to a URL, and a result of type ``input_required`` whose ``inputRequests`` the client is to fulfil
+    (2026-07-28, multi round-trip requests).
     """
 
     def __init__(self, rules: Rules) -> None:
@@ -26,17 +33,52 @@ class ServerRequests:
     def judge(self, side: Side, message: Message) -> Verdict:
         if side is Side.CLIENT:
             return None
-        for method in self._asked(message):
+        for method in _asked(message):
             if method in self._denied:
                 key = self._denied[method]
                 return Refuse(f"the server asked for {method}", f'the profile may say: [messages] {key} = "allow"')
-        return None
+        return _narrowed(message)
 
-    def _asked(self, message: Message) -> list[Any]:
-        if isinstance(message, Request):
-            return [message.method]
-        if isinstance(message, Response):
-            inputs = field(message.result, "inputRequests")
-            asked = inputs.values() if isinstance(inputs, dict) else inputs if isinstance(inputs, list) else []
-            return [field(request, "method") for request in asked]
-        return []
+
+def _asked(message: Message) -> Iterator[Any]:
+    if isinstance(message, Request):
+        yield message.method
+    elif isinstance(message, Response):
+        yield from (field(request, "method") for _, request in _inputs(message))
+        if field(message.value, "error", "code") == URL_REQUIRED:
+            yield "elicitation/create"
+
+
+def _inputs(message: Response) -> list[tuple[Any, Any]]:
+    """The ``inputRequests`` of a result, by their keys or places."""
+    inputs = field(message.result, "inputRequests")
+    return list(inputs.items() if isinstance(inputs, dict) else enumerate(inputs) if isinstance(inputs, list) else ())
+
+
+def _narrowed(message: Message) -> Change | None:
+    """Sampling with the context of other servers would hand their data to this one, by way of the model."""
+    value: dict[str, Any] | None = None
+    if isinstance(message, Request):
+        if message.method == "sampling/createMessage" and _reaches_out(message.params):
+            value = message.value | {"params": message.params | {"includeContext": "none"}}
+    elif isinstance(message, Response):
+        inputs = _inputs(message)
+        reaching = [key for key, each in inputs if _samples(each) and _reaches_out(field(each, "params"))]
+        if reaching:
+            changed = {
+                key: each | {"params": each["params"] | {"includeContext": "none"}} if key in reaching else each
+                for key, each in inputs
+            }
+            asked = changed if isinstance(message.result["inputRequests"], dict) else list(changed.values())
+            value = message.value | {"result": message.result | {"inputRequests": asked}}
+    if value is None:
+        return None
+    return Change(value, "sampling without the context of other servers")
+
+
+def _samples(request: Any) -> bool:
+    return bool(field(request, "method") == "sampling/createMessage")
+
+
+def _reaches_out(params: Any) -> bool:
+    return isinstance(params, dict) and params.get("includeContext", "none") not in CONTEXTS
