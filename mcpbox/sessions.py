@@ -21,7 +21,6 @@ from msgspec import Struct
 
 from mcpbox import paths, sandbox
 from mcpbox.errors import McpboxError
-from mcpbox.flows import hostsession
 
 #: How long a ``wrap`` may take to end before it is killed; then what it leaves is reaped.
 END_SECONDS = 3.0
@@ -88,6 +87,8 @@ def reap() -> list[Session]:
             continue
         session.end()
         reaped.append(session)
+    from mcpbox.flows import hostsession
+
     hostsession.reap()
     from mcpbox.audit import aside
 

@@ -6,7 +6,6 @@ A process id alone is used again, so the time of its start goes with it.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -30,7 +29,10 @@ def reap() -> None:
         process, _, rest = found.name.partition("-")
         started = rest.partition("-")[0]
         if process.isdigit() and _started(int(process)) != started:
-            shutil.rmtree(found, ignore_errors=True)
+            with suppress(OSError):
+                for file in found.iterdir():
+                    file.unlink()
+                found.rmdir()
 
 
 def _root() -> Path:

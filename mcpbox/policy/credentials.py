@@ -10,43 +10,18 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
-from mcpbox.detect.confusable import is_mixed, unhidden
-from mcpbox.detect.names import says_secret, words
 from mcpbox.jsonrpc import Message, Request, Response
 from mcpbox.policy.base import Refuse, Rules, Side, Verdict, field
 from mcpbox.texts import strings
 
 #: Hosts that a page at plain HTTP may have: the user's own machine.
-LOCAL = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]", re.I)
+LOCAL = r"(?i:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])"
 #: Texts longer than this ask for nothing that a person would answer.
 LONGEST = 1 << 16
 
-_SECRET = re.compile(
-    r"\b(?:pass\s?(?:word|phrase|code)s?|passwd|pwd|pin(?:\s?code)?|otp|2fa|mfa|totp"
-    r"|(?:one[- ]time|verification|security|authenticat(?:ion|or)|backup|recovery|sms)\s(?:code|password|passcode)s?"
-    r"|(?:api|access|secret|private|encryption|signing|ssh|license|account)[\s_-]?keys?"
-    r"|(?:api|access|auth(?:entication|orization)?|bearer|refresh|session|personal\saccess|secret|security|oauth|bot"
-    r"|id|jwt|csrf|github|slack|npm)[\s_-]?tokens?|(?<!next )(?<!page )tokens?(?=\s?(?:[:?]|$))"
-    r"|client[\s_-]secrets?|secrets?(?=\s?(?:[:?]|$))|credentials?|log-?in\sdetails|session\scookies?|cookies?\svalue"
-    r"|(?:seed|recovery|mnemonic|secret)\s(?:phrase|words)|mnemonics?|wallet\skeys?"
-    r"|(?:credit|debit|bank|payment)[\s-]?cards?(?:\s(?:number|details|info\w*))?|card\snumbers?|cvv2?|cvc2?"
-    r"|iban|routing\snumber|social\ssecurity(?:\snumber)?|ssn)\b",
-    re.I,
-)
-_ASKS = re.compile(
-    r"\b(?:enter|provide|type|paste|give|send|supply|share|confirm|input|fill|submit|tell|need|needs|require[sd]?"
-    r"|verify|please|what(?:'s|\sis)|your|insert|specify|reveal|set)\b|[?:]\s*$",
-    re.I,
-)
-#: "Your password will not be asked for", "no credentials are needed": the word is there and nobody asks.
-_DENIES = re.compile(
-    r"\b(?:no|not|never|without|don'?t|doesn'?t|do\snot|isn'?t|won'?t|stored|saved|expired?|rotat\w+|delet\w+|revok\w+"
-    r"|manag\w+|reset|polic(?:y|ies)|manager)\b"
-    r"|(?:password|key|token|credential|secret|card|cookie)s?\s(?:file|path|folder|name|id|length|type|count|limit)s?\b",
-    re.I,
-)
 _CARD_FIELDS = frozenset(
     "card_number cardnumber cc_number credit_card creditcard cvv cvc cvv2 cvc2 ssn iban pin otp totp mfa_code seed "
     "recovery_phrase seed_phrase mnemonic security_code verification_code two_factor_code".split()
@@ -118,6 +93,9 @@ def _is_chosen(wanted: Any) -> bool:
 
 
 def _names_secret(name: Any) -> bool:
+    from mcpbox.detect.confusable import unhidden
+    from mcpbox.detect.names import says_secret, words
+
     if not isinstance(name, str):
         return False
     plain = unhidden(name[:200])
@@ -129,15 +107,19 @@ def _names_secret(name: Any) -> bool:
 
 def _asks(text: str, *, plainly: bool) -> bool:
     """Whether ``text`` asks for a secret; ``plainly``: that it speaks of one is enough, since it labels a field."""
+    from mcpbox.detect.confusable import unhidden
+
     if len(text) > LONGEST:
         return True
     for sentence in re.split(r"(?<=[.!?;\n])\s+|\n", unhidden(text)):
-        if _SECRET.search(sentence) and not _DENIES.search(sentence) and (plainly or _ASKS.search(sentence)):
+        if _secret().search(sentence) and not _denial().search(sentence) and (plainly or _request().search(sentence)):
             return True
     return False
 
 
 def _url(params: Any) -> Refuse | None:
+    from mcpbox.detect.confusable import is_mixed, unhidden
+
     url = field(params, "url")
     if not isinstance(url, str):
         return Refuse("the server asked the user to open a URL that is none")
@@ -150,7 +132,7 @@ def _url(params: Any) -> Refuse | None:
         problem = "it has characters that are not shown"
     elif not colon or scheme.lower() not in ("https", "http") or not name:
         problem = "it is not an address of the web"
-    elif scheme.lower() == "http" and not LOCAL.fullmatch(name):
+    elif scheme.lower() == "http" and not re.fullmatch(LOCAL, name):
         problem = "it is not encrypted"
     elif at:
         problem = f"it looks like {user[:60]!r} and leads to {name[:60]!r}"
@@ -166,3 +148,48 @@ def _refused(where: str) -> Refuse:
 
 
 _HINT = "secrets are given to a server by its profile's [secrets], never by a form"
+
+
+# Patterns that most sessions never need, and that take a millisecond each to compile.
+
+
+@cache
+def _secret() -> re.Pattern[str]:
+    return re.compile(
+        r"\b(?:pass\s?(?:word|phrase|code)s?|passwd|pwd|pin(?:\s?code)?|otp|2fa|mfa|totp"
+        r"|(?:one[- ]time|verification|security|authenticat(?:ion|or)|backup|recovery|sms)\s(?:code|password"
+        r"|passcode)s?"
+        r"|(?:api|access|secret|private|encryption|signing|ssh|license|account)[\s_-]?keys?"
+        r"|(?:api|access|auth(?:entication|orization)?|bearer|refresh|session|personal\saccess|secret"
+        r"|security|oauth|bot"
+        r"|id|jwt|csrf|github|slack|npm)[\s_-]?tokens?"
+        r"|(?<!next )(?<!page )tokens?(?=\s?(?:[:?]|$))"
+        r"|client[\s_-]secrets?|secrets?(?=\s?(?:[:?]|$))|credentials?|log-?in\sdetails|session\scookies?"
+        r"|cookies?\svalue"
+        r"|(?:seed|recovery|mnemonic|secret)\s(?:phrase|words)|mnemonics?|wallet\skeys?"
+        r"|(?:credit|debit|bank|payment)[\s-]?cards?(?:\s(?:number|details|info\w*))?|card\snumbers?|cvv2?|cvc2?"
+        r"|iban|routing\snumber|social\ssecurity(?:\snumber)?|ssn)\b",
+        re.I,
+    )
+
+
+@cache
+def _request() -> re.Pattern[str]:
+    return re.compile(
+        r"\b(?:enter|provide|type|paste|give|send|supply|share|confirm|input|fill|submit|tell|need|needs|require[sd]?"
+        r"|verify|please|what(?:'s|\sis)|your|insert|specify|reveal|set)\b|[?:]\s*$",
+        re.I,
+    )
+
+
+@cache
+def _denial() -> re.Pattern[str]:
+    """ "Your password will not be asked for", "no credentials are needed": the word is there and nobody asks."""
+    return re.compile(
+        r"\b(?:no|not|never|without|don'?t|doesn'?t|do\snot|isn'?t|won'?t|stored|saved|expired?|rotat\w+"
+        r"|delet\w+|revok\w+"
+        r"|manag\w+|reset|polic(?:y|ies)|manager)\b"
+        r"|(?:password|key|token|credential|secret|card|cookie)s?\s(?:file|path|folder|name|id|length|type"
+        r"|count|limit)s?\b",
+        re.I,
+    )

@@ -12,14 +12,16 @@ from binascii import a2b_base64
 from collections.abc import Iterator
 from contextlib import suppress
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mcpbox.flows.fingerprint import Found, Prints
 from mcpbox.jsonrpc import Message, Request, Response
 from mcpbox.policy.base import Alert, Ask, Origin, Refuse, Rules, Side, Verdict, field
 from mcpbox.texts import strings
+
+if TYPE_CHECKING:
+    from mcpbox.flows.fingerprint import Found, Prints
 
 #: Requests of the host's whose answers have data, by the parameter that says whose.
 CARRIERS = {"tools/call": "name", "resources/read": "uri", "prompts/get": "name", "tasks/result": "", "tasks/get": ""}
@@ -45,7 +47,7 @@ class Flows:
             if self._arriving != "off" or self._sensitive:
                 raise ValueError("flows needs to know of the other servers")
             return
-        self._prints = Prints(self._store.key)
+        self._made: Prints | None = None
         self._own: dict[int, None] = {}
         self._tasks: dict[str, str] = {}
 
@@ -67,6 +69,16 @@ class Flows:
             return None
         found = self._prints.overlap(text, kept, self._own)
         return self._verdict(message, found) if found else None
+
+    @property
+    def _prints(self) -> Prints:
+        """Imported with the first result, which takes longer to come than that."""
+        if self._made is None:
+            from mcpbox.flows.fingerprint import Prints
+
+            assert self._store is not None
+            self._made = Prints(self._store.key)
+        return self._made
 
     def _verdict(self, message: Message, found: dict[Origin, Found]) -> Verdict:
         first = sorted(found.items(), key=lambda item: (-item[1].percent, not item[1].value))[:NAMED]

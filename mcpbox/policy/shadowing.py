@@ -8,15 +8,19 @@ that gives instructions about another server's tools, are not let through.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from msgspec import Struct
 
 from mcpbox.definitions import MAX_DEFINITIONS, Definition, Malformed, defined_in, rewritten
-from mcpbox.detect.confusable import DECEPTIVE, Likely, Names
-from mcpbox.detect.mentions import Mention, Others, key
 from mcpbox.jsonrpc import Message, Notification, Request, Response
 from mcpbox.listing import Pages
 from mcpbox.policy.base import Alert, Change, Consult, Refuse, Rules, Side, Verdict, field, quoted
 from mcpbox.texts import strings
+
+if TYPE_CHECKING:
+    from mcpbox.detect.confusable import Likely
+    from mcpbox.detect.mentions import Mention
 
 #: Definitions named in one record.
 NAMED = 16
@@ -81,8 +85,7 @@ class Shadowing:
             return None
         if len(self._listed.keys() | {(each.kind, each.name) for each in definitions}) > MAX_DEFINITIONS:
             return Refuse(f"the server lists more than {MAX_DEFINITIONS} definitions")
-        own = {key(name) for _, name in self._listed} | {key(each.name) for each in definitions}
-        problems = self._problems(definitions, own)
+        problems = self._problems(definitions)
         self._listed |= {(each.kind, each.name): "" for each in definitions}
         self._listed |= {(kind, name): each.reason for (kind, name), each in problems.items() if each.grave}
         return self._verdict(message, problems) if problems else None
@@ -102,11 +105,15 @@ class Shadowing:
         value = rewritten(message, lambda each: None if (each.kind, each.name) in hidden else each.value)
         return Change(value, f"hidden: {reason}", found)
 
-    def _problems(self, definitions: list[Definition], own: set[str]) -> dict[Key, Problem]:
+    def _problems(self, definitions: list[Definition]) -> dict[Key, Problem]:
         problems: dict[Key, Problem] = {}
         known, before = self._known()
         if not known:
             return problems
+        from mcpbox.detect.confusable import DECEPTIVE, Names
+        from mcpbox.detect.mentions import Others, key
+
+        own = {key(name) for _, name in self._listed} | {key(each.name) for each in definitions}
         names = {kind: Names((s, n) for s, k, n in known if k == kind) for kind in ("tool", "prompt")}
         others = Others((server, name) for server, kind, name in known if kind == "tool")
         for each in definitions:

@@ -88,7 +88,7 @@ def used(policy: CallRules, tool: str, *, fails: bool = False) -> None:
 
 
 @pytest.mark.parametrize(("action", "verdict"), [("alert", Alert), ("ask", Ask), ("block", Refuse)])
-def test_what_may_not_follow(action: str, verdict: type) -> None:
+def test_what_may_not_follow(action: str, verdict: Any) -> None:
     policy = CallRules(Rules(server="s", calls_sequences=(CallSequence("read_*", "send_*", action),)))
     assert policy.judge(Side.CLIENT, call("send_mail")) is None
     assert policy.judge(Side.CLIENT, call("read_secret")) is None
@@ -97,9 +97,9 @@ def test_what_may_not_follow(action: str, verdict: type) -> None:
     used(policy, "read_secret", fails=True)
     assert policy.judge(Side.CLIENT, call("send_mail")) is None
     used(policy, "read_secret")
-    found = policy.judge(Side.CLIENT, call("send_mail"))
+    found: Any = policy.judge(Side.CLIENT, call("send_mail"))
     assert isinstance(found, verdict)
-    reason = found.otherwise.reason if isinstance(found, Ask) else found.reason  # type: ignore[attr-defined]
+    reason = found.otherwise.reason if isinstance(found, Ask) else found.reason
     assert reason == "'send_mail' is called after 'read_secret'"
     assert policy.judge(Side.CLIENT, call("list_mail")) is None
 

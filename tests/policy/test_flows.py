@@ -37,7 +37,7 @@ def returned(policy: Flows, to: Request, result: Any) -> None:
 
 
 @pytest.mark.parametrize(("arriving", "kind"), [("alert", Alert), ("ask", Ask), ("block", Refuse)])
-def test_data_of_a_sensitive_tool_arrives_elsewhere(place: Path, arriving: str, kind: type) -> None:
+def test_data_of_a_sensitive_tool_arrives_elsewhere(place: Path, arriving: str, kind: Any) -> None:
     files, mail = flows(place, "files", sensitive=("read_*",)), flows(place, "mail", arriving)
     returned(files, call("read_file"), text(SECRET))
     verdict: Any = mail.judge(Side.CLIENT, call("send", to="b@example.com", body=f"Hi!\n\n{RUN}\n"))
