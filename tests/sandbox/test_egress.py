@@ -300,8 +300,10 @@ class Sandbox:
         return re.findall(r"(?m)^\[mcpbox\] egress denied: (.*)$", self.told())
 
     def records(self) -> list[dict[str, Any]]:
+        """What is on record of its egress."""
         (log,) = (self.runner.home / ".state/mcpbox/audit/sessions" / self.name).iterdir()
-        return [json.loads(line) for line in log.read_text().splitlines()]
+        records = [json.loads(line) for line in log.read_text().splitlines()]
+        return [record for record in records if record["event"] == "egress"]
 
     def relay(self) -> psutil.Process:
         """The relay's process as the machine sees it."""
