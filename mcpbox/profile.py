@@ -39,8 +39,7 @@ class Resolved(Struct, frozen=True):
 
 #: What a profile may ask for and this version of mcpbox cannot enforce, with the value it can: asking is an error, not
 #: a wish. A key leaves this table, and its default becomes the strict one, when the check behind it exists.
-NOT_YET: tuple[tuple[str, str, Any], ...] = (
-)
+NOT_YET: tuple[tuple[str, str, Any], ...] = ()
 
 #: Variables that decide what code runs, or that the sandbox sets itself.
 RESERVED = frozenset(

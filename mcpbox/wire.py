@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from mcpbox import policy
+from mcpbox.policy import table
 from mcpbox.policy.base import CallSequence, Rules
 from mcpbox.profile import Resolved
 from mcpbox.sandbox.base import SandboxSpec
@@ -67,7 +67,7 @@ def session(resolved: Resolved, spec: SandboxSpec, *, name: str, host: str, imag
         calls_sequences=tuple(CallSequence(each.after, each.then, each.action) for each in calls.sequences),
         clock=_micros,
     )
-    return Session(policy.build(rules), int(messages.max_bytes), clock=_micros, nonce=_nonce)
+    return Session(table.build(rules), int(messages.max_bytes), clock=_micros, nonce=_nonce)
 
 
 def _micros() -> int:

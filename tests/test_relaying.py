@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mcpbox import policy
+from mcpbox.policy import table
 from mcpbox.policy.base import Rules
 from mcpbox.relay import TOLD_STDERR, Relay
 from mcpbox.secrets import held
@@ -71,7 +71,7 @@ def test_no_part_of_a_secret_is_told(said: str, told: str, tmp_path: Path) -> No
     from_host, host_out = os.pipe()
     with open(tmp_path / "log", "wb") as log:
         os.write(to_host, FIRST)
-        session = Session(policy.build(Rules()), 1 << 20)
+        session = Session(table.build(Rules()), 1 << 20)
         relay = Relay(
             session, process, lambda event, content=None: None, answer_within=60,
             redact=held.redact, filtered=held.Stream().feed,

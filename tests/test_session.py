@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpbox import policy
+from mcpbox.policy import table
 from mcpbox.policy.base import Change, Rules, Side
 from mcpbox.session import Action, Divert, Record, Send, Session
 
@@ -19,7 +19,7 @@ class Dialogue:
     """Says lines from either side and shows what arrives on the other."""
 
     def __init__(self, rules: Rules | None = None, max_bytes: int = 1 << 20, policies: Any = None) -> None:
-        self.session = Session(policy.build(rules or Rules()) if policies is None else policies, max_bytes)
+        self.session = Session(table.build(rules or Rules()) if policies is None else policies, max_bytes)
         self.actions: list[Action] = []
 
     def say(self, side: Side, message: Any) -> list[tuple[Side, Any]]:
@@ -70,7 +70,7 @@ def test_any_chunking_gives_the_same_actions(sizes: list[int]) -> None:
 
 @given(st.sampled_from(Side), st.binary(max_size=300))
 def test_any_bytes_put_only_json_lines_on_the_wire(side: Side, data: bytes) -> None:
-    session = Session(policy.build(Rules()), 100)
+    session = Session(table.build(Rules()), 100)
     for action in [*session.receive(side, data), *session.end(side)]:
         if isinstance(action, Send):
             assert json.loads(action.data) is not None

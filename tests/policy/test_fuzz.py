@@ -19,8 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mcpbox
-from mcpbox import jsonrpc, policy, profile, wire
+from mcpbox import jsonrpc, profile, wire
 from mcpbox.flows.store import Store
+from mcpbox.policy import table
 from mcpbox.policy.base import Side
 from mcpbox.sandbox.base import SandboxSpec
 from mcpbox.session import Record, Send, Session
@@ -69,7 +70,7 @@ def everything() -> Session:
     session = wire.session(profile.load(path), SPEC, name="fuzzed", host="cursor")
     # Another server, without which there are no flows.
     Store("other").note("b")
-    assert [name for name, _ in session._policies] == [each.__name__ for each in policy.POLICIES]
+    assert [name for name, _ in session._policies] == [each.__name__ for each in table.POLICIES]
     return session
 
 
