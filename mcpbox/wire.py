@@ -20,6 +20,7 @@ def session(resolved: Resolved, spec: SandboxSpec, *, name: str, host: str, imag
 
     ``image`` is the digest of the image that the server is, "" where it is none.
     """
+    from mcpbox.detect.attacks import attack_in
     from mcpbox.flows.store import Store
     from mcpbox.pinning import store
 
@@ -67,7 +68,12 @@ def session(resolved: Resolved, spec: SandboxSpec, *, name: str, host: str, imag
         calls_sequences=tuple(CallSequence(each.after, each.then, each.action) for each in calls.sequences),
         clock=_micros,
     )
-    return Session(table.build(rules), int(messages.max_bytes), clock=_micros, nonce=_nonce)
+    policies = table.build(rules)
+    if tools.scan != "off" or messages.injection != "off":
+        # The first scan builds the tables of all that follow, which takes 5 ms: while the server starts, and not when
+        # its first answer is waited for.
+        attack_in([((), "a first text")], "definition")
+    return Session(policies, int(messages.max_bytes), clock=_micros, nonce=_nonce)
 
 
 def _micros() -> int:
