@@ -75,7 +75,7 @@ def from_survey(name: str, found: Survey) -> str:
         f"# Names found in the files of {found.identity} {found.version}, all in comments: uncomment what it needs,\n"
     )
     head += "# nothing else. Code names hosts it never reaches, and can put others together as it runs: try it with\n"
-    head += "# mcpbox wrap --learn-network.\n"
+    head += "# mcpbox wrap --learn, and then mcpbox profile suggest.\n"
     if not found.complete:
         head += "# The package is so large that only a part of it was read.\n"
     return _fill(

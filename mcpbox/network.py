@@ -19,7 +19,7 @@ from msgspec import Struct
 from mcpbox import profile
 from mcpbox.egress import endpoints, mux, program
 from mcpbox.egress.proxy import from_environment
-from mcpbox.egress.rules import Rules
+from mcpbox.egress.rules import Rule, Rules
 from mcpbox.relay import nonblocking
 from mcpbox.sandbox.base import Process, Relay
 
@@ -38,7 +38,11 @@ class Given(Struct, frozen=True):
 
     def rules(self, table: profile.Network) -> Rules:
         """The rules of a profile's table: first those for what the user names. Raises UsageError."""
-        return Rules((*endpoints.find(table, self.environment, self.arguments), *Rules.parse(table.allow).rules))
+        return Rules((*self.named(table), *Rules.parse(table.allow).rules))
+
+    def named(self, table: profile.Network) -> Sequence[Rule]:
+        """The rules for what the user names. Raises UsageError."""
+        return endpoints.find(table, self.environment, self.arguments)
 
 
 def relay(resolved: profile.Resolved, given: Given, *, learn: bool) -> Relay | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from mcpbox import __version__
+from mcpbox import __version__, options_trail
 
 BACKENDS = click.Choice(["auto", "docker", "bubblewrap"])
 WORDS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
@@ -26,6 +26,7 @@ def cli() -> None:
 @click.option("--host", default="", help="The application that starts the server, such as cursor.")
 @click.option("--env", metavar="NAME", multiple=True, help="Pass this variable of the host's on to the server.")
 @click.option("--learn-network", is_flag=True, help="Refuse no public host, and print the rules that suffice.")
+@click.option("--learn", is_flag=True, help="Likewise, and put on record what a profile needs: see profile suggest.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def wrap(command: tuple[str, ...], **options: Any) -> int:
     """Run the server COMMAND in a sandbox, speaking MCP on standard input and output."""
@@ -386,3 +387,6 @@ def audit_verify(names: tuple[str, ...], as_json: bool, accept: bool) -> int:
     from mcpbox.commands import audit_verify as verb
 
     return verb.run(names, as_json, accept)
+
+
+options_trail.add_to(audit, profile)

@@ -42,6 +42,12 @@ class Options(Struct, frozen=True):
     host: str = ""
     env: tuple[str, ...] = ()
     learn_network: bool = False
+    learn: bool = False
+
+    @property
+    def any_host(self) -> bool:
+        """Whether no public host is refused, in order to learn which are needed."""
+        return self.learn_network or self.learn
 
 
 def run(argv: Sequence[str], options: Options) -> int:
@@ -99,12 +105,12 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
             spec = launch.inject(spec, server, resolved, passed, session.remember)
             redacted, redact, filtered = held.redacted, held.redact, held.Stream().feed
         table = resolved.profile.network
-        if options.learn_network or table.allow or table.from_environment or table.from_arguments:
+        if options.any_host or table.allow or table.from_environment or table.from_arguments:
             from mcpbox import network
 
             own = own_environment(server, resolved, passed)
             given = network.Given({name: spec.secrets.get(name, own[name]) for name in own}, server.arguments)
-            spec = replace(spec, relay=network.relay(resolved, given, learn=options.learn_network))
+            spec = replace(spec, relay=network.relay(resolved, given, learn=options.any_host))
         told = redacted(who(server, resolved, spec, host=options.host, backend=chosen))
         log = Log(name, session.id, who=told, content=resolved.profile.audit.content)
         stack.callback(log.close)
@@ -116,13 +122,23 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
     except OSError as error:
         raise _NotStarted(McpboxError(redact(str(error)), "run: mcpbox doctor")) from None
     stack.callback(process.close)
+    from mcpbox.trail import observing
+
+    observer = observing.Observer(record, name, learn=options.learn)
+    stack.callback(observer.end)
+    record = observer.record
+    hosts = [rule.text for rule in given.named(table)] if process.egress is not None else []
+    own_code = [mount.target for mount in spec.mounts if mount.target in server.trees]
+    record(observing.granted(resolved.profile.filesystem, spec.mounts, own_code, hosts, learn=options.learn))
     if process.egress is not None:
-        gateway = network.open_gateway(process, resolved, given, record, learn=options.learn_network)
+        gateway = network.open_gateway(process, resolved, given, record, learn=options.any_host)
         stack.callback(gateway.close)
-        if options.learn_network:
+        if options.any_host:
             stack.callback(
                 lambda: network.tell(f"to allow what was used:\n{network.learned(gateway, resolved, given)}")
             )
+        if options.learn:
+            stack.callback(lambda: record(observing.endpoints(gateway.used)))
     # After the start, which none of it must delay.
     threading.Thread(target=_tend, args=(log,), name="tend", daemon=True).start()
     gc.freeze()
@@ -150,6 +166,7 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
 def _import_relay() -> None:
     """What nobody needs before the server runs, and takes 5 ms to import."""
     from mcpbox import relay, wire  # noqa: F401
+    from mcpbox.trail import observing  # noqa: F401
 
 
 def _recorder(log: Log, redacted: Callable[[Any], Any]) -> relay.Recorder:

@@ -85,12 +85,20 @@ PURE = (
     "mcpbox.session",
     "mcpbox.tables",
     "mcpbox.texts",
+    "mcpbox.trail.baseline",
     "mcpbox.trail.cef",
     "mcpbox.trail.entries",
+    "mcpbox.trail.evidence",
+    "mcpbox.trail.fields",
+    "mcpbox.trail.learning",
     "mcpbox.trail.lines",
     "mcpbox.trail.ocsf",
     "mcpbox.trail.otlp",
     "mcpbox.trail.plainforms",
+    "mcpbox.trail.replay",
+    "mcpbox.trail.shapes",
+    "mcpbox.trail.suggest",
+    "mcpbox.trail.toml",
     "mcpbox.waiting",
 )
 IMPURE = {
@@ -225,4 +233,4 @@ def test_the_short_way_reads_only_what_it_understands(words: str, expected: obje
 
 def test_both_ways_of_reading_know_the_same_options() -> None:
     known = {option for parameter in options.cli.commands["wrap"].params for option in parameter.opts}
-    assert known == {*cli.WRAP_OPTIONS, "--learn-network", "command"}
+    assert known == {*cli.WRAP_OPTIONS, "--learn-network", "--learn", "command"}

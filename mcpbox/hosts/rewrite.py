@@ -37,7 +37,7 @@ OBEYED = re.compile(
 )
 #: The options of ``wrap``: those with a value, and those without.
 VALUED = {"--profile", "--backend", "--name", "--host", "--env"}
-FLAGS = {"--learn-network"}
+FLAGS = {"--learn-network", "--learn"}
 #: A reference to a secret in the keyring, as ``migrate-secrets`` leaves it behind.
 SECRET = "mcpbox-secret:"
 

@@ -207,8 +207,9 @@ def unsound(entry: Entry) -> list[str]:
     options = rewrite.options(entry)
     if names := rewrite.obeyed(entry):
         found.append(f"it sets {' and '.join(names)}, which mcpbox itself obeys")
-    if "--learn-network" in options:
-        found.append("it may reach every public host (--learn-network)")
+    for option in ("--learn-network", "--learn"):
+        if option in options:
+            found.append(f"it may reach every public host ({option})")
     # By hand, it is what the user wants.
     if "--host" in options and (more := sorted({*rewrite.passed(entry)} - {*entry.variables})):
         found.append(f"it is passed {' and '.join(more)} of the host's own variables")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mcpbox import __version__
 from mcpbox.trail import lines
-from mcpbox.trail.entries import Entry, decision, moment, number, text, tool_of
+from mcpbox.trail.entries import Entry, decision, moment, tool_of, visible
+from mcpbox.trail.fields import number, text
 
 #: 0 to 10; 7 and more is "high".
 SEVERITIES = {"deny": 6, "alert": 5, "changed": 4}
@@ -25,6 +27,7 @@ NAMES = {
     "oversized": "Oversized message dropped",
     "unsolicited": "Unsolicited response dropped",
 }
+_ENDS = re.compile("([\r\n])")
 #: The extension keys used, with the most characters that the format's dictionary gives each; 0 for numbers.
 KEYS = {
     "rt": 0,
@@ -109,10 +112,16 @@ def extension(entry: Entry) -> dict[str, str | int]:
         found["cs6Label"] = "launch"
     return {
         # Blanks at the end would be taken for those between two fields.
-        key: value if isinstance(value, int) else " ".join(value[: KEYS[key]].split(" ")).strip()
+        key: value if isinstance(value, int) else _plain(value, KEYS[key])
         for key, value in found.items()
         if value not in ("", None) and isinstance(value, str | int)
     }
+
+
+def _plain(value: str, most: int) -> str:
+    """Up to ``most`` characters; ends of lines have escapes of their own, and what else is not to be seen gets some."""
+    parts = (visible(part, most) if part not in ("\r", "\n") else part for part in _ENDS.split(value[:most]))
+    return "".join(parts)[:most].strip()
 
 
 def _outcome(record: Mapping[str, Any]) -> str:

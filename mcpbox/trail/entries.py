@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from mcpbox.errors import UsageError
+from mcpbox.trail.fields import text
 
 DECISIONS = ("allow", "deny", "changed", "alert")
 #: What an event says was decided; of "egress" the record itself says it.
@@ -136,18 +137,6 @@ def merged(sessions: Iterable[Iterator[Entry]]) -> Iterator[Entry]:
         else:
             # A clock that was put back must not hold a session's records behind all others'.
             heapq.heapreplace(heap, (max(following.time, entry.time), order, following, rest))
-
-
-def text(record: Mapping[str, Any], key: str) -> str:
-    """A field that is text; "" where it is missing or something else."""
-    value = record.get(key)
-    return value if isinstance(value, str) else ""
-
-
-def number(record: Mapping[str, Any], key: str) -> int | None:
-    """A field that is a whole number; None where it is missing or something else."""
-    value = record.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def visible(shown: str, most: int = 500) -> str:

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mcpbox.trail.entries import Entry, decision, number, text, visible
+from mcpbox.trail.entries import Entry, decision, visible
+from mcpbox.trail.fields import number, text
 
 #: What is left out of the summary: it stands before it, or is for programs.
 _QUIET = frozenset({"seq", "time", "session", "event", "prev", "digest", "method", "target", "id"})
@@ -40,8 +41,8 @@ def summary(record: Mapping[str, Any]) -> str:
         if (amount := number(record, key)) is not None:
             parts.append(f"{amount} {unit}")
             shown.add(key)
-    if record.get("error") is True:
-        parts.append("failed")
+    if event == "result" and isinstance(record.get("error"), bool):
+        parts.append("failed" if record["error"] else "")
         shown.add("error")
     rest = [f"{key}={_short(value)}" for key, value in record.items() if key not in shown and key not in _QUIET]
     return visible(" ".join(filter(None, (*parts, *rest))), 2000)

@@ -12,7 +12,8 @@ from typing import Any
 
 from mcpbox import __version__
 from mcpbox.trail import lines
-from mcpbox.trail.entries import Entry, decision, moment, number, text
+from mcpbox.trail.entries import Entry, decision, moment
+from mcpbox.trail.fields import number, text
 
 VERSION = "1.6.0"
 API, NETWORK, FINDING, LIFECYCLE = 6003, 4001, 2004, 6002

@@ -14,7 +14,8 @@ from typing import Any
 
 from mcpbox import __version__
 from mcpbox.trail import lines
-from mcpbox.trail.entries import Entry, decision, moment, number, text, tool_of
+from mcpbox.trail.entries import Entry, decision, moment, tool_of
+from mcpbox.trail.fields import number, text
 
 #: Records on a line, which a receiver takes at once.
 BATCH = 500

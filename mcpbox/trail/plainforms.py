@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mcpbox.trail.entries import Entry, visible
@@ -47,10 +47,10 @@ def csv_lines(entries: Iterable[Entry]) -> Iterator[str]:
 
 
 def whole(entry: Entry) -> dict[str, Any]:
-    """The record with the server and session that it is of; a server's description by launch is "launched"."""
+    """The record with the server and session that it is of; another server that it speaks of is "other_server"."""
     record = dict(entry.record)
-    if isinstance(record.get("server"), Mapping):
-        record["launched"] = record["server"]
+    if "server" in record:
+        record["other_server"] = record["server"]
     return {**record, "server": entry.server, "session": entry.session}
 
 

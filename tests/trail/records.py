@@ -15,7 +15,8 @@ LAUNCH = {
     "uid": 1000,
     "host": "cursor",
     "pid": 4711,
-    "server": {"name": "notes", "command": "npx", "package": "npm:notes@1.2.3"},
+    "command": ["npx"],
+    "package": "npm:notes@1.2.3",
     "profile": "/home/ann/notes.toml",
     "prev": "0" * 64,
 }

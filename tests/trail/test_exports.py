@@ -47,7 +47,7 @@ def test_json_is_one_value_or_one_on_each_line() -> None:
     array = json.loads(written(plainforms.json_array, source))
     assert array == [json.loads(line) for line in written(plainforms.json_lines, source).splitlines()]
     assert len(array) == len(ORDINARY) and array[2]["target"] == "read_note" and array[2]["server"] == "notes"
-    assert array[0]["launched"]["package"] == "npm:notes@1.2.3"
+    assert array[0]["package"] == "npm:notes@1.2.3"
     assert json.loads(written(plainforms.json_array, [])) == []
 
 
