@@ -239,6 +239,14 @@ def test_what_a_server_may_ask(method: str, rules: Rules, forwarded: bool) -> No
     assert to is CLIENT and ("error" not in answer) == forwarded
 
 
+@pytest.mark.parametrize("asked", [{"a": {"method": ["ping"]}}, {"a": {}}, {"a": 5}, ["a"]])
+def test_what_a_server_asks_for_has_a_method(asked: Any) -> None:
+    dialogue = Dialogue()
+    dialogue.say(CLIENT, request("tools/call", name="echo"))
+    ((to, answer),) = dialogue.say(SERVER, result(resultType="input_required", inputRequests=asked))
+    assert to is CLIENT and "without a method" in answer["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("uri", "kept"),
     [

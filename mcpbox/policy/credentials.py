@@ -27,7 +27,8 @@ _CARD_FIELDS = frozenset(
     "recovery_phrase seed_phrase mnemonic security_code verification_code two_factor_code".split()
 )
 #: What a page's form gives back of itself: the choice of a kind of login is none.
-_CHOSEN = frozenset(("boolean",))
+# A tuple: a type may be anything, a list too, which no set can be asked for.
+_CHOSEN = ("boolean",)
 _MODE_URL = "url"
 #: An error that lists elicitations of mode "url" (specification 2025-11-25, client/elicitation).
 URL_REQUIRED = -32042

@@ -34,6 +34,8 @@ class ServerRequests:
         if side is Side.CLIENT:
             return None
         for method in _asked(message):
+            if not isinstance(method, str):
+                return Refuse("the server asked for something without a method")
             if method in self._denied:
                 key = self._denied[method]
                 return Refuse(f"the server asked for {method}", f'the profile may say: [messages] {key} = "allow"')
