@@ -90,12 +90,6 @@ def reap() -> list[Session]:
     from mcpbox.flows import hostsession
 
     hostsession.reap()
-    from mcpbox.audit import aside
-
-    try:
-        aside.tend()
-    except (OSError, McpboxError) as error:
-        sys.stderr.write(f"[mcpbox] cannot see to the audit: {error}\n")
     return reaped
 
 

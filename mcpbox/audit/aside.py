@@ -21,9 +21,12 @@ def sign() -> None:
 
 
 def tend() -> None:
-    """Have killed sessions closed, and old ones removed, if there may be any. Raises OSError."""
-    if ledger.exists() and (not all(ledger.unclosed().values()) or upkeep.is_due()):
-        _start()
+    """Have killed sessions closed, and old ones removed, if there may be any; why that fails is said on stderr."""
+    try:
+        if ledger.exists() and (not all(ledger.unclosed().values()) or upkeep.is_due()):
+            _start()
+    except (OSError, McpboxError) as error:
+        sys.stderr.write(f"[mcpbox] cannot see to the audit: {error}\n")
 
 
 def main() -> None:

@@ -30,8 +30,7 @@ def close_dead() -> int:
             continue
         try:
             if (place := opened(session)) is None:
-                # Killed before anybody was told of it.
-                ledger.segment(name, session, 1).unlink(missing_ok=True)
+                _forget(ledger.segment(name, session, 1))
             else:
                 ledger.append(_end(name, session, place), sync=True)
                 closed += 1
@@ -118,14 +117,23 @@ def fold(limit: int = FOLD_BYTES) -> None:
 
 
 def _foldable(lines: list[bytes]) -> int:
-    """How many lines may go: none of a session that is not removed, none after the last signature."""
+    """How many lines may go: none of a session that is not removed, none after the last two signatures."""
     parsed = [msgspec.json.decode(line) for line in lines]
     pruned = {line["session"] for line in parsed if line["event"] == "prune"}
-    signed = max((at for at, line in enumerate(parsed) if line["event"] == "signature"), default=len(lines) - 1)
+    signatures = [at for at, line in enumerate(parsed) if line["event"] == "signature"]
+    # The one before the last, which is what the keyring remembers if it failed since.
+    signed = signatures[-2:][0] if signatures else len(lines) - 1
     for at, line in enumerate(parsed[:signed]):
         if "session" in line and line["session"] not in pruned:
             return at
     return signed
+
+
+def _forget(file: Path) -> None:
+    """Remove the file of a session that was killed before anybody was told of it; one with records says otherwise."""
+    with suppress(FileNotFoundError):
+        if file.stat().st_size == 0:
+            file.unlink()
 
 
 def _end(name: str, session: str, place: str) -> Mapping[str, Any]:

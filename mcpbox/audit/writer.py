@@ -25,6 +25,8 @@ COUNTED = frozenset({"refused", "unsolicited", "malformed", "oversized", "egress
 MAX_COUNTED, MAX_KINDS = 1000, 64
 #: A head goes into the ledger after so many records, or so many seconds; never more often than every few seconds.
 HEAD_RECORDS, HEAD_SECONDS, HEAD_PAUSE = 1000, 60.0, 5.0
+#: Seconds in which the server starts, and nothing else is to take the processor.
+START_PAUSE = 1.0
 #: Seconds for the ledger's lock at the end: a host kills what has not ended 2 s after it closed standard input.
 END_PATIENCE = 1.0
 
@@ -86,9 +88,15 @@ class Log:
                 self._wake.set()
 
     def watch(self) -> None:
-        """Put heads into the ledger until the session is closed; for a thread of its own, which no call waits for."""
+        """Put heads into the ledger until the session is closed; for a thread of its own, which no call waits for.
+
+        Before, see to what other sessions left.
+        """
+        if self._closing.wait(START_PAUSE):
+            return
         from mcpbox.audit import aside
 
+        aside.tend()
         signed = 0.0
         while not self._closing.is_set():
             self._wake.wait(HEAD_SECONDS)

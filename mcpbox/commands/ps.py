@@ -9,11 +9,13 @@ from typing import Any
 import click
 
 from mcpbox import sandbox, sessions
+from mcpbox.audit import aside
 
 
 def run(as_json: bool) -> int:
     """List them, after removing what crashed ones left behind."""
     sessions.reap()
+    aside.tend()
     rows = [_row(session.record) for session in sessions.running()]
     if as_json:
         click.echo(json.dumps(rows, indent=2))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from mcpbox import sessions
+from mcpbox.audit import aside
 from mcpbox.errors import McpboxError, UsageError
 
 
@@ -20,5 +21,6 @@ def run(servers: Sequence[str], everything: bool) -> int:
     if unknown := set(servers) - known:
         raise McpboxError(f"not running: {', '.join(sorted(unknown))}", "see: mcpbox ps")
     sessions.end(chosen)
+    aside.tend()
     click.echo("stopped")
     return 0

@@ -73,6 +73,16 @@ def test_whoever_is_killed_at_any_moment_is_closed_by_the_next_and_all_is_well()
     assert verify().problems == []
 
 
+def test_the_next_command_closes_what_was_killed() -> None:
+    process = writer("server", "abc", 100_000)
+    assert process.stdout and process.stdout.readline()
+    process.kill()
+    process.communicate()
+    assert cli.run(["ps"]) == 0
+    assert eventually(lambda: ledger.unclosed() == {}, 20)
+    assert verify().problems == [] and "ended without a close" in verify().notes[0]
+
+
 FULL = """
 import os, sys
 from pathlib import Path

@@ -190,6 +190,7 @@ def test_threads_write_one_chain() -> None:
 def test_heads_come_while_a_session_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "HEAD_RECORDS", 10)
     monkeypatch.setattr(writer, "HEAD_PAUSE", 0.01)
+    monkeypatch.setattr(writer, "START_PAUSE", 0.01)
     log = Log("server", "abc", who=WHO)
     thread = threading.Thread(target=log.watch)
     thread.start()
@@ -286,6 +287,15 @@ def test_one_that_died_before_it_was_told_of_leaves_nothing() -> None:
     mark.leave()
     assert verify().problems == [] and upkeep.close_dead() == 0
     assert kept() == set() and ledger.unclosed() == {}
+
+
+def test_records_are_not_removed_because_the_ledger_is() -> None:
+    log = Log("a", "b", who=WHO)
+    log._mark.leave()
+    ledger.file().unlink()
+    assert upkeep.close_dead() == 0 and kept() == {"b"}
+    assert [problem.kind for problem in verify().problems] == ["foreign"]
+    os.close(log._fd)
 
 
 def test_reading_chooses_and_passes_over_what_is_none() -> None:
