@@ -129,7 +129,12 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
     record = observer.record
     hosts = [rule.text for rule in given.named(table)] if process.egress is not None else []
     own_code = [mount.target for mount in spec.mounts if mount.target in server.trees]
-    record(observing.granted(resolved.profile.filesystem, spec.mounts, own_code, hosts, learn=options.learn))
+    try:
+        if process.image:
+            record({"event": "image", "image": process.image})
+        record(observing.granted(resolved.profile.filesystem, spec.mounts, own_code, hosts, learn=options.learn))
+    except OSError as error:
+        raise _NotStarted(McpboxError(str(error), "run: mcpbox doctor")) from None
     if process.egress is not None:
         gateway = network.open_gateway(process, resolved, given, record, learn=options.any_host)
         stack.callback(gateway.close)

@@ -239,6 +239,13 @@ def test_without_the_keyring_what_is_on_this_machine_is_held_against_it(keys: Ke
     assert {"key", "unsigned"} <= {problem.kind for problem in found(silent)}
 
 
+def test_a_line_has_one_form(keys: Keys) -> None:
+    """The fields of the last signature are as they were, and so is what it signs."""
+    *told, last = lines(ledger.file())
+    ledger.file().write_bytes(b"".join(told) + json.dumps(json.loads(last)).encode() + b"\n")
+    assert "changed" in {problem.kind for problem in found(Keys(known=signing.public_keys(), silent="locked"))}
+
+
 def test_a_ledger_that_was_cut_back_is_not_signed_over(keys: Keys) -> None:
     ledger.file().write_bytes(before(b'"signature"'))
     Log("server-0", "later", who={}).close()
