@@ -12,7 +12,7 @@ import signal
 import stat
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -45,7 +45,11 @@ class Recorder(Protocol):
 
 
 class Unrecorded(Exception):
-    """What is about to happen cannot be put on record."""
+    """What is about to happen cannot be put on record; ``ids`` are of the requests whose answers it would have been."""
+
+    def __init__(self, message: str, ids: Sequence[jsonrpc.Id]) -> None:
+        super().__init__(message)
+        self.ids = ids
 
 
 class Outlet:
@@ -150,7 +154,11 @@ class Relay:
             # Nothing more may happen; the host is told why, which is on no record.
             self._process.kill()
             answers = self._session.abandon(jsonrpc.SERVER_GONE, str(failure), "free space, or mend the directory")
-            self._flush_answers(action for action in answers if isinstance(action, Send))
+            told = [action for action in answers if isinstance(action, Send)]
+            for id in failure.ids:
+                answer = jsonrpc.error(id, jsonrpc.SERVER_GONE, f"mcpbox: {failure}")
+                told.append(Send(Side.CLIENT, jsonrpc.encode(answer)))
+            self._flush_answers(told)
             raise McpboxError(str(failure), "free space, or mend the directory") from None
         finally:
             for number, handler in handlers.items():
@@ -280,14 +288,16 @@ class Relay:
         return len(data)
 
     def _perform(self, actions: Iterable[Action]) -> None:
-        for action in actions:
+        left = iter(actions)
+        for action in left:
             if isinstance(action, Send):
                 self._outlets[action.to].send(action.data)
             elif isinstance(action, Record):
                 try:
                     self._record(action.event, action.content)
                 except OSError as error:
-                    raise Unrecorded(f"nothing can be put on record, so the session ends: {error}") from None
+                    message = f"nothing can be put on record, so the session ends: {error}"
+                    raise Unrecorded(message, _answered_by(left)) from None
             elif isinstance(action, Divert) and not self._errors.full:
                 self._errors.send(self._filtered(action.data))
 
@@ -317,6 +327,17 @@ class Relay:
             waiting = {outlet.fd: outlet for outlet in outlets if outlet.size}
             for fd in select.select([], list(waiting), [], 0.1)[1]:
                 waiting[fd].flush()
+
+
+def _answered_by(actions: Iterable[Action]) -> list[jsonrpc.Id]:
+    """The requests of the host that ``actions`` would have answered."""
+    found: list[jsonrpc.Id] = []
+    for action in actions:
+        if isinstance(action, Send) and action.to is Side.CLIENT:
+            value = jsonrpc.parse(action.data)
+            messages = [jsonrpc.classify(item) for item in (value if isinstance(value, list) else [value])]
+            found += [message.id for message in messages if isinstance(message, jsonrpc.Response)]
+    return found
 
 
 def nonblocking(fd: int) -> int:

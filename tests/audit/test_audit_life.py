@@ -194,7 +194,7 @@ def test_a_session_that_cannot_be_put_on_record_ends_with_an_error(runner: Runne
             params = {"name": "echo", "arguments": {"text": "x" * 100}}
             call = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
             host.write(json.dumps(call).encode() + b"\n")
-            answer = json.loads(host.line())
+            answer = json.loads(host.line() or host.stderr.read())
             if "error" in answer:
                 break
         assert "nothing can be put on record" in answer["error"]["message"]

@@ -360,7 +360,7 @@ def test_records_are_written_per_server(runner: Runner) -> None:
     (log,) = (runner.home / ".state/mcpbox/audit/sessions/my-server").iterdir()
     lines = log.read_text().splitlines()
     events = [json.loads(line) for line in lines]
-    assert [event["event"] for event in events] == ["launch", "call", "result", "end"]
+    assert [event["event"] for event in events] == ["launch", "granted", "call", "result", "end"]
     assert events[0]["host"] == "cursor" and events[0]["backend"] == runner.backend
 
 
