@@ -15,7 +15,7 @@ from msgspec.structs import asdict, replace
 from mcpbox import filesystem, paths, profile
 from mcpbox.audit.reading import SessionLog
 from mcpbox.errors import ProfileError, UsageError
-from mcpbox.profile import Resolved
+from mcpbox.profile import Profile, Resolved
 from mcpbox.trail import logs, suggest
 from mcpbox.trail.entries import Filter, visible, when
 from mcpbox.trail.evidence import Evidence, Use, gather
@@ -79,13 +79,13 @@ def _in_force(found: Sequence[SessionLog]) -> Resolved:
     """The profile that the newest session ran with, as its file is now. Raises ProfileError."""
     first = next(logs.entries(found[-1]), None)
     source = text(first.launch, "profile") if first else ""
-    if source.startswith("/"):
-        if not Path(source).is_file():
-            raise ProfileError(f"{source}: the profile of its last session is gone", "name one with --profile")
-        return profile.load(Path(source))
-    if not source:
-        raise UsageError(f"session {found[-1].id} does not say what profile it had", "name one with --profile")
-    return profile.resolve(None, ())
+    if source == Resolved(Profile(), None, frozenset()).source:
+        return profile.resolve(None, ())
+    if not source.startswith("/"):
+        raise UsageError(f"session {found[-1].id} does not say where its profile is", "name one with --profile")
+    if not Path(source).is_file():
+        raise ProfileError(f"{source}: the profile of its last session is gone", "name one with --profile")
+    return profile.load(Path(source))
 
 
 def _forms(path: str, home: Path) -> tuple[str, ...]:

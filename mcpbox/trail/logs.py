@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 
 import msgspec
@@ -22,8 +23,10 @@ PAUSE, MARGIN = 0.25, 2.0
 def sessions(chosen: Filter) -> list[SessionLog]:
     """The sessions that may have what is chosen, of all servers in the order in which they began."""
     since = datetime.fromisoformat(chosen.since).timestamp() - MARGIN if chosen.since else None
-    found = [log for log in reading.sessions(chosen.servers, since) if log.id.startswith(chosen.session)]
-    return sorted(found, key=lambda log: (log.started, log.id))
+    named = [log for log in reading.sessions(chosen.servers, since) if log.id.startswith(chosen.session)]
+    found = [(log.started, log.id, log) for log in named]
+    ordered = sorted(found, key=lambda each: each[:2])
+    return [log for started, _, log in ordered if not chosen.until or started < chosen.until]
 
 
 def of_server(server: str, chosen: Filter) -> list[SessionLog]:
@@ -38,10 +41,12 @@ def of_server(server: str, chosen: Filter) -> list[SessionLog]:
 def entries(log: SessionLog) -> Iterator[Entry]:
     """The records of a session. Raises OSError."""
     launch: dict[str, object] = {}
-    for index, record in enumerate(log.records()):
-        if index == 0 and record.get("event") == "launch":
-            launch = record
-        yield Entry(log.name, log.id, record, launch)
+    # What is kept no longer is removed by whatever mcpbox runs beside this.
+    with suppress(FileNotFoundError):
+        for index, record in enumerate(log.records()):
+            if index == 0 and record.get("event") == "launch":
+                launch = record
+            yield Entry(log.name, log.id, record, launch)
 
 
 def chosen(wanted: Filter, logs: Iterable[SessionLog]) -> Iterator[Entry]:
@@ -70,9 +75,10 @@ class Follower:
         while True:
             now = time.time()
             for log in reading.sessions(self._wanted.servers, looked - MARGIN):
-                for entry in self._read(log, places):
-                    if self._is_new(entry) and self._wanted.takes(entry):
-                        yield entry
+                with suppress(FileNotFoundError):
+                    for entry in self._read(log, places):
+                        if self._is_new(entry) and self._wanted.takes(entry):
+                            yield entry
             looked = now
             yield None
             time.sleep(PAUSE)

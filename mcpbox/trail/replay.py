@@ -149,10 +149,19 @@ class _Judge:
     def _connection(self, record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         name, port = text(record, "name"), number(record, "port") or 0
         self._tally.count("connections", number(record, "count") or 1)
-        found = self._rules.decide(name, port)
+        addresses = record.get("addresses")
+        why = self._refused(name, port, addresses if isinstance(addresses, list) else [])
         # Rules for what the user's own configuration names are made anew at each start.
-        if not found.allow and not (takes_hosts(self._profile) and self._named.decide(name, port).allow):
-            yield f"connection to {name}:{port}", found.reason
+        if why and not (takes_hosts(self._profile) and self._named.decide(name, port).allow):
+            yield f"connection to {name}:{port}", why
+
+    def _refused(self, name: str, port: int, addresses: list[Any]) -> str:
+        """Why a connection to ``name``, which led to ``addresses``, would be refused; "" if it would not."""
+        found = self._rules.decide(name, port)
+        if not found.allow or found.rule is None or found.rule.kind not in ("host", "subdomains", "any"):
+            return "" if found.allow else found.reason
+        vetted = [self._rules.vet(each, port, found.rule) for each in addresses if isinstance(each, str)]
+        return "" if not vetted or any(each.allow for each in vetted) else vetted[0].reason
 
     def _granted(self, record: Mapping[str, Any]) -> None:
         self._named = granted_rules(record)

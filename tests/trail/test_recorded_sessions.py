@@ -137,6 +137,14 @@ def test_from_recorded_sessions_to_the_least_profile_and_back(runner: Runner, po
     refused = json.loads(done.stdout)["refused"]
     assert done.returncode == 1 and {each["what"].split(" ")[0] for each in refused} >= {"tools/call", "connection"}
 
+    done = mcpbox(runner, "profile", "suggest", "others")
+    assert done.returncode == 2 and "there are those of: runs" in done.stderr
+    wide.unlink()
+    done = mcpbox(runner, "profile", "suggest", "runs")
+    assert done.returncode == 2 and f"{wide}: the profile of its last session is gone" in done.stderr
+    done = mcpbox(runner, "profile", "suggest", "runs", "--profile", narrow, "--json")
+    assert profile.parse(json.loads(done.stdout)["profile"], "x").profile.tools.allow == ("run",)
+
     with session(runner, narrow) as host:
         assert ran(host, "cat", home / "projects/a/plan.txt") == (0, "the plan")
         assert ran(host, "touch", home / "out/x/again")[0] == 0

@@ -224,6 +224,11 @@ def test_what_a_profile_allowed_its_narrower_one_allows(records: list[dict[str, 
         ([call(1, "a")], '[tools]\ndeny = ["a*"]', "tools/call a: tools.deny has 'a*'"),
         ([egress(1, "a.b", 443)], "", "connection to a.b:443: no rule names a.b"),
         (
+            [egress(1, "a.b", 443, addresses=["10.0.0.1", "127.0.0.1", 7])],
+            '[network]\nallow = ["a.b"]',
+            "connection to a.b:443: 10.0.0.1 is private (RFC 1918, RFC 4193)",
+        ),
+        (
             [egress(1, "a.b", 80)],
             '[network]\nallow = ["a.b"]',
             "connection to a.b:80: a.b is allowed on 443, not on 80",
