@@ -19,6 +19,8 @@ LISTS = {
 MAX_DEFINITIONS = 10_000
 #: Methods whose result has the server's instructions, and who it says it is.
 GREETINGS = ("initialize", "server/discover")
+#: The kind of what they have.
+GREETING = "instructions"
 
 
 class Malformed(ValueError):
@@ -41,7 +43,7 @@ def defined_in(message: Response) -> Iterator[Definition]:
         return
     if method in GREETINGS and isinstance(result, dict):
         if "instructions" in result:
-            yield Definition("instructions", "", result["instructions"])
+            yield Definition(GREETING, "", result["instructions"])
     elif method in LISTS:
         kind, key, named = LISTS[method]
         for item in _items(result, key):
@@ -61,7 +63,7 @@ def rewritten(message: Response, rewrite: Callable[[Definition], Any]) -> dict[s
     if all(new is each.value for new, each in zip(values, definitions, strict=True)):
         return message.value
     result = dict(message.result)
-    if definitions[0].kind == "instructions":
+    if definitions[0].kind == GREETING:
         del result["instructions"]
         result |= {} if values[0] is None else {"instructions": values[0]}
     else:

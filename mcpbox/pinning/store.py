@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from mcpbox import paths
-from mcpbox.definitions import MAX_DEFINITIONS
+from mcpbox.definitions import GREETING, MAX_DEFINITIONS
 from mcpbox.errors import McpboxError
 from mcpbox.policy.base import Known, Seen, Sight
 
@@ -131,8 +131,9 @@ class Store:
         """Put on record what a server said of itself; with ``pin``, what is in its first listing is approved.
 
         ``begins``: this is the first page of a listing; it is the first of this kind if none was put on record before
-        and either this call is the first about the server, or ``first``, or the server's code, by its ``lock``, is the
-        very same as then. ``first`` without ``begins``: a further page of that first listing. Raises TooMuch.
+        and either nothing of the server was listed at all, or ``first``, in the same session, or the server's code, by
+        its ``lock``, is the very same as when it was first seen. ``first`` without ``begins``: a further page of that
+        first listing. Raises TooMuch.
         """
         now = int(time.time())
         with self._writing():
@@ -140,6 +141,13 @@ class Store:
             new = added.rowcount == 1
             pinned = first and not begins
             if begins:
+                # A session may have ended between its greeting and its first list.
+                new |= (
+                    kind != GREETING
+                    and not self._db.execute(
+                        "SELECT 1 FROM listed WHERE server = ? AND kind != ?", (server, GREETING)
+                    ).fetchone()
+                )
                 (then,) = self._db.execute("SELECT lock FROM servers WHERE server = ?", (server,)).fetchone()
                 claim = self._db.execute("INSERT OR IGNORE INTO listed VALUES (?, ?)", (server, kind)).rowcount == 1
                 pinned = claim and (new or first or bool(lock and lock == then))

@@ -118,8 +118,8 @@ class Known(Struct, frozen=True):
 
 
 class Sight(Struct, frozen=True):
-    """What came of putting a page of definitions on record: whether nothing of the server was known before, and
-    whether it belongs to the first listing of its kind."""
+    """What came of putting a page of definitions on record: whether nothing of the server was known or listed before,
+    and whether it belongs to the first listing of its kind."""
 
     new: bool
     first: bool

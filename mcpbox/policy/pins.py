@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mcpbox.definitions import GREETINGS, LISTS, MAX_DEFINITIONS, Definition, Malformed, defined_in, rewritten
+from mcpbox.definitions import GREETING, GREETINGS, LISTS, MAX_DEFINITIONS, Definition, Malformed, defined_in, rewritten
 from mcpbox.errors import McpboxError
 from mcpbox.jsonrpc import Message, Notification, Request, Response
 from mcpbox.listing import CHANGED, Pages, cursor, following
@@ -51,11 +51,12 @@ class Pins:
     """Tools, prompts, resource templates and instructions, each whole, by the digest of its canonical JSON.
 
     Approved by themselves are those of a server's first listing: its first page, when nothing of that kind is on
-    record and the server is new in this session, or its code is the very same as when it was; then each further page,
-    for as long as it is asked for by the cursor of the one before. A listing that ends, brings something new a second
-    time or is overtaken by the server's word that it has changed, is the first no more. All later ones are ``new`` or
-    ``changed``: hidden from the host and refused when called, or passed, as the profile says. A call of what was not
-    listed in this session has the server asked first; what it does not list cannot be called.
+    record, and either nothing at all was listed before this session, or the server's code is the very same as when it
+    was first seen; then each further page, for as long as it is asked for by the cursor of the one before. A listing
+    that ends, brings something new a second time or is overtaken by the server's word that it has changed, is the first
+    no more. All later ones are ``new`` or ``changed``: hidden from the host and refused when called, or passed, as the
+    profile says. A call of what was not listed in this session has the server asked first; what it does not list cannot
+    be called.
     """
 
     def __init__(self, rules: Rules) -> None:
@@ -122,7 +123,7 @@ class Pins:
         self._pages.see(message)
         if "error" in message.value:
             return None
-        kind = LISTS[method][0] if method in LISTS else "instructions"
+        kind = LISTS[method][0] if method in LISTS else GREETING
         found = [each for each in defined_in(message) if each.value is not None]
         if len(found) + len(self._seen) > 2 * MAX_DEFINITIONS or len(found) > MAX_DEFINITIONS:
             return Refuse(f"the server lists more than {MAX_DEFINITIONS} definitions")
@@ -208,7 +209,7 @@ class Pins:
     def _told(self, blocked: Sequence[Definition]) -> str:
         changed = [each.name for each in blocked if (each.kind, each.name) in self._known.approved]
         new = [each.name for each in blocked if (each.kind, each.name) not in self._known.approved]
-        if blocked[0].kind == "instructions":
+        if blocked[0].kind == GREETING:
             return f"the server's instructions are {'changed' if changed else 'new'}"
         parts = [f"{what}: {', '.join(some(names))}" for what, names in (("new", new), ("changed", changed)) if names]
         return f"{blocked[0].kind}s, {'; '.join(parts)}"

@@ -53,6 +53,13 @@ def test_a_kind_that_was_never_listed_is_pinned_only_for_the_same_code_or_sessio
     assert statuses(pins)["p"] == status
 
 
+def test_a_session_that_ends_before_its_first_list_leaves_the_first_to_the_next(pins: Store) -> None:
+    sight(pins, kind="instructions")
+    assert sight(pins, tool("a"), lock="tree:2") == Sight(new=True, first=True)
+    assert sight(pins, tool("p"), kind="prompt", lock="tree:2") == Sight(new=False, first=False)
+    assert sight(pins, tool("t"), kind="resource-template", first=True) == Sight(new=False, first=True)
+
+
 def test_waiting_pins_nothing_not_even_later(pins: Store) -> None:
     sight(pins, tool("a"), pin=False, lock="tree:1")
     sight(pins, tool("a"), tool("b"), lock="tree:1")

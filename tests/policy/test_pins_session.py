@@ -93,6 +93,15 @@ def test_the_first_session_may_begin_with_a_call(pins: Store) -> None:
     assert to is SERVER and called["params"]["name"] == "send"
 
 
+def test_a_session_that_never_lists_takes_nothing_from_the_next(pins: Store) -> None:
+    begun(pins, "be kind")
+    dialogue, _ = begun(pins, "be kind")
+    assert names(listed(dialogue, tool("send"))) == ["send"]
+    dialogue.say(CLIENT, request("prompts/list", 2))
+    ((_, answer),) = dialogue.say(SERVER, result(2, prompts=[{"name": "p"}]))
+    assert answer["result"]["prompts"] == [{"name": "p"}]
+
+
 def test_what_one_host_may_not_have_was_seen_all_the_same(pins: Store) -> None:
     narrow = ((("read",), ()),)
     first, _ = begun(pins, tools_host=narrow)
