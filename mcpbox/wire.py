@@ -15,7 +15,7 @@ from mcpbox.session import Session
 from mcpbox.tables import Messages
 
 
-def session(resolved: Resolved, spec: SandboxSpec, *, name: str, host: str, image: str) -> Session:
+def session(resolved: Resolved, spec: SandboxSpec, *, name: str, host: str, image: str = "") -> Session:
     """The core of the session of the server ``name`` with the application ``host``, "" for one that is not known.
 
     ``image`` is the digest of the image that the server is, "" where it is none.
