@@ -157,9 +157,7 @@ def test_a_newcomer_that_looks_like_another_is_not_pinned_at_first_sight(pins: S
         assert names(listed(dialogue, newcomer, tool("other"))) == ["other"]
         ((_, refused),) = dialogue.say(CLIENT, request("tools/call", 5, name="s\u0435nd_email"))
         assert "looks like" in refused["result"]["content"][0]["text"]
-    (waiting,) = [pin for pin in pins.pins("mail") if pin.pending]
-    pins.approve("mail", [("tool", waiting.name, waiting.pending)], by="user")
-    assert len(names(listed(begun(pins, shadowing="block")[0], newcomer, tool("other")))) == 2
+    assert {pin.name for pin in pins.pins("mail") if pin.approved} == {"other"}
 
 
 def test_what_instructs_the_model_is_not_pinned(pins: Store) -> None:
