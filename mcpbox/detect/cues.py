@@ -107,7 +107,7 @@ CUES = (
             |document|context|user|input|only|policy)){1,3}[^\]\n]{0,40}[\]:]|\[(?:system|admin|assistant|hidden
             |instructions?|important)\](?!\()[\W_]{0,4}\w""",
     ),
-    cue("pseudo-markup", 60, 40, 14,
+    cue("pseudo-markup", 60, 30, 14,
         """system: ;assistant: ;human: ;system:*;### system;### instruction;## system;### new;system prompt;
            admin override;system override;security override;admin directive;system directive;security directive;
            developer override""",

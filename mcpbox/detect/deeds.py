@@ -73,7 +73,7 @@ DEEDS = (
         r"""\b(?:<send>|share)(?:ing)? <many><private> <many>(?:to|at|via|through|into|in) <few>(?:<address>
             |server|endpoint|url|webhook|address|number|us\b|me\b|the \w{1,16} tool)""",
     ),
-    cue("exfiltration", 100, 80, 2,
+    cue("exfiltration", 100, 60, 2,
         """send ;sends ;sending ;forward ;forwards ;forwarding;upload;transmit;exfiltrat;leak;submit ;submits ;
            deliver;transfer;post all;post the;post it;post this;posts ;post every;email the;email all;email it;
            email this;emails ;mail the;mail it;mail this;mail all;copy of;copies of;copy all;copy every;copy the;

@@ -32,6 +32,9 @@ _STEPWISE = 3
 #: A description longer than this hides something in its length, or costs the model's attention.
 OVERSIZED = {"definition": 16_384}
 
+#: How often phrases are tried in a text, whatever it is, and once more for so many characters: documentation takes one
+#: in 500. What has more is flooded, to be costly or to hide, and taken for an attack.
+_TRIES, _TRIES_PER = 3000, 100
 #: The weight from which on a phrase counts where it is disguised.
 _DISGUISED = 50
 #: Encoded texts looked into, and of each no more than its beginning; a picture in base64 is no text.
@@ -104,6 +107,7 @@ def _phrases(plain: str, where: Where, marked: list[tuple[str, int]] | None = No
     """Hits of the cues. What of _MARKS stands where goes into ``marked``."""
     words, cues = _words(where)
     done: dict[int, int] = {}
+    tries = _TRIES + len(plain) // _TRIES_PER
     for word, at in words.find(plain):
         if word >= len(cues):
             if marked is not None and len(marked) < _BLOBS:
@@ -116,6 +120,10 @@ def _phrases(plain: str, where: Where, marked: list[tuple[str, int]] | None = No
                 continue
             # Where phrases may begin is looked at once, however many words there are.
             done[number] = at + 1
+            if not tries:
+                yield Hit(at, len(plain), "flood", 100)
+                return
+            tries -= 1
             phrase = pattern(cue.phrase)
             for first in range(start, at + 1) if cue.before < _STEPWISE else (start,):
                 match = (

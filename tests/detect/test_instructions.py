@@ -170,6 +170,13 @@ def test_each_place_is_tried_once_by_each_cue(unit: str, monkeypatch: pytest.Mon
     assert counts[1] <= 5 * counts[0] + 100
 
 
+@pytest.mark.parametrize("word", ["ignore ", "send ", "tell the user "])
+def test_a_flood_of_words_is_an_attack_itself(word: str) -> None:
+    hits = scan_text(word * 20_000, where="data")
+    assert any(hit.kind == "flood" and hit.end == len(word) * 20_000 for hit in hits)
+    assert not any(hit.kind == "flood" for hit in scan_text(word * 100, where="data"))
+
+
 @given(st.text(max_size=300), st.sampled_from(["definition", "data"]))
 def test_any_text_is_scanned(text: str, where: Where) -> None:
     assert all(0 <= hit.start <= hit.end <= len(text) for hit in scan_text(text, where=where))
