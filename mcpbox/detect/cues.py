@@ -105,7 +105,7 @@ CUES = (
             |override|ai|internal|priority|end[\W_]of|new)(?:[\W_]{1,2}(?:system|prompt|message|instructions?
             |override|note|notice|update|directive|mode|command|reminder|alert|agent|assistant|tool|output|result
             |document|context|user|input|only|policy)){1,3}[^\]\n]{0,40}[\]:]|\[(?:system|admin|assistant|hidden
-            |instructions?|important)\](?!\()[\W_]{0,4}\w""",
+            |instructions?)\](?!\()[\W_]{0,4}\w""",
     ),
     cue("pseudo-markup", 60, 30, 14,
         """system: ;assistant: ;human: ;system:*;### system;### instruction;## system;### new;system prompt;

@@ -63,7 +63,7 @@ DEEDS = (
         r"""(?:content|value|token|data|text|result)s?_(?:from|after|of|by)_read(?:ing)?_""",
     ),
     # Sending it away.
-    cue("exfiltration", 100, 60, 140,
+    cue("exfiltration", 70, 60, 140,
         """api key;api_key;api-key;ssh key;ssh_key;private key;private_key;secret key;secret_key;access key;
            signing key;encryption key;password;passphrase;credential;access token;access_token;auth token;
            session token;api token;bearer token;oauth token;secrets;environment var;env var;env-var;history;
