@@ -40,7 +40,8 @@ def test_what_one_server_returned_is_not_given_to_another(runner: Runner) -> Non
         files.initialize()
         with started(runner, "mail", '[flows]\narriving = "block"\n') as mail:
             mail.initialize()
-            assert "isError" not in mail.call("echo", body=COPIED)
+            # No echo of it: what the server has had itself would be its own.
+            assert "isError" not in mail.call("text", size=1, body=COPIED)
             files.call("echo", text=SECRET)
             assert "data that came from files" in refused(mail.call("echo", body=f"FYI: {COPIED}"))
             assert "data that came from files" in refused(mail.call("echo", body=COPIED.encode().hex()))
@@ -80,7 +81,9 @@ def test_a_newcomer_that_looks_like_another_server(runner: Runner, tools: tuple[
         mail.request("tools/list")
     with named(runner, "new", *tools) as new:
         new.initialize()
-        listed = new.request("tools/list")["result"]["tools"]
+        answer = new.request("tools/list")
+        assert "result" in answer, answer
+        listed = answer["result"]["tools"]
         assert [tool["name"] for tool in listed] == seen
         called = new.call(tools[0])
         assert ("looks like 'send_email'" in refused(called)) if tools[0] not in seen else "isError" not in called
