@@ -49,7 +49,7 @@ def test_what_one_server_returned_is_not_given_to_another(runner: Runner) -> Non
             # Its own data is the server's.
             assert "isError" not in files.call("echo", text=SECRET)
             (record, *_) = records(runner, "Flows")
-            assert record["origins"][0]["from"] == "files" and record["origins"][0]["percent"] > 50
+            assert record["origins"][0]["from"] == "files" and record["origins"][0]["percent"] >= 20
             assert "Contoso" not in json.dumps(records(runner, "Flows"))
 
 
