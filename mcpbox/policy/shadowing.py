@@ -3,7 +3,8 @@ the store's.
 
 Servers of one machine that do like things have tools of like names, and hosts keep them apart; that is put on record.
 A name that only looks like one that was there before, or is written as hosts write the other server's tool, and a text
-that gives instructions about another server's tools, are not let through.
+that gives instructions about another server's tools, are not let through; they wait for approval like a new definition.
+What is approved as it is, is put on record alone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from msgspec import Struct
 from mcpbox.definitions import MAX_DEFINITIONS, Definition, Malformed, defined_in, rewritten
 from mcpbox.jsonrpc import Message, Notification, Request, Response
 from mcpbox.listing import Pages
-from mcpbox.policy.base import Alert, Change, Consult, Refuse, Rules, Side, Verdict, field, quoted
+from mcpbox.pinning.canonical import digest
+from mcpbox.policy.base import Alert, Change, Consult, Refuse, Rules, Seen, Side, Verdict, field, quoted
 from mcpbox.texts import strings
 
 if TYPE_CHECKING:
@@ -45,16 +47,21 @@ class Shadowing:
     def __init__(self, rules: Rules) -> None:
         self._mode = rules.shadowing
         self._server = rules.server
+        self._host = rules.host
+        self._lock = rules.lock
         self._store = rules.pins
         if self._mode != "off" and self._store is None:
             raise ValueError("tools.shadowing needs the store of definitions")
         self._pages = Pages()
         #: Of each definition that was listed, why it must not be used, "" if it may.
         self._listed: dict[Key, str] = {}
+        self._kept_back: list[Definition] = []
 
     def judge(self, side: Side, message: Message) -> Verdict:
         if self._mode == "off":
             return None
+        if self._kept_back:
+            self._put_on_record()
         if side is Side.CLIENT:
             if isinstance(message, Request) and message.method in USES and self._mode == "block":
                 return self._use(message)
@@ -101,15 +108,29 @@ class Shadowing:
         reason = "; ".join(each.reason for each in told[:4])
         if not grave:
             return Alert(reason, found)
+        self._kept_back = [each.definition for each in grave]
         hidden = {(each.definition.kind, each.definition.name) for each in grave}
         value = rewritten(message, lambda each: None if (each.kind, each.name) in hidden else each.value)
         return Change(value, f"hidden: {reason}", found)
+
+    def _put_on_record(self) -> None:
+        """Have what was kept back wait for approval. A message later: the pins' own first sight of the server is this
+        listing, and what is in that is settled by it."""
+        assert self._store is not None
+        for kind in dict.fromkeys(each.kind for each in self._kept_back):
+            seen = [Seen(each.name, digest(each.value), each.value) for each in self._kept_back if each.kind == kind]
+            self._store.sight(
+                self._server, kind, seen, host=self._host, lock=self._lock, begins=False, first=False, pin=False
+            )
+        self._kept_back = []
 
     def _problems(self, definitions: list[Definition]) -> dict[Key, Problem]:
         problems: dict[Key, Problem] = {}
         known, before = self._known()
         if not known:
             return problems
+        assert self._store is not None
+        approved = self._store.known(self._server).approved
         from mcpbox.detect.confusable import DECEPTIVE, Names
         from mcpbox.detect.mentions import Others, key
 
@@ -127,6 +148,7 @@ class Shadowing:
                 grave = like.likeness in DECEPTIVE and before.get(theirs, 0) < before.get(mine, len(before))
             else:
                 continue
+            grave = grave and approved.get((each.kind, each.name)) != digest(each.value)
             kept = problems.get((each.kind, each.name))
             if not (kept and kept.grave):
                 problems[each.kind, each.name] = Problem(each, reason, server, grave and self._mode == "block")
@@ -166,4 +188,4 @@ _LIKENESS = {
     "prefixed": "has the name that hosts give to",
     "near": "has nearly the name of",
 }
-_HINT = 'the profile may say: [tools] shadowing = "alert"'
+_HINT = "see: mcpbox tools diff"
