@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable
 
-from mcpbox.policy import table
 from mcpbox.policy.base import CallSequence, Rules
 from mcpbox.profile import Resolved
 from mcpbox.sandbox.base import SandboxSpec
@@ -23,6 +22,7 @@ def session(resolved: Resolved, spec: SandboxSpec, *, name: str, host: str, imag
     from mcpbox.detect.attacks import attack_in
     from mcpbox.flows.store import Store
     from mcpbox.pinning import store
+    from mcpbox.policy import table
 
     messages, tools = resolved.profile.messages, resolved.profile.tools
     flows, calls = resolved.profile.flows, resolved.profile.calls

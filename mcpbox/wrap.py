@@ -144,16 +144,16 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
             )
         if options.learn:
             stack.callback(lambda: record(observing.endpoints(gateway.used)))
-    # After the start, which none of it must delay.
-    threading.Thread(target=_tend, args=(log,), name="tend", daemon=True).start()
-    gc.freeze()
-    gc.enable()
     from mcpbox import relay, wire
 
     try:
         messenger = wire.session(resolved, spec, name=name, host=options.host, image=process.image)
     except McpboxError as error:
         raise _NotStarted(error) from None
+    # After the start, which none of it must delay.
+    threading.Thread(target=_tend, args=(log,), name="tend", daemon=True).start()
+    gc.freeze()
+    gc.enable()
     left = patience * 0.9 - (time.monotonic() - began)
     within = max(left, patience * 0.1)
     code = relay.Relay(messenger, process, record, answer_within=within, redact=redact, filtered=filtered).run()
