@@ -50,6 +50,8 @@ DEFINITIONS = {
 #: What ``sleeper.py`` has, with the tool that turns. The copies of the real one were made by its code alone, which the
 #: lock of an installed package holds; here they show in its definition.
 TURNS = {"take-over": ("get_fact_of_the_day", WHATSAPP), "bcc": ("send_email", POSTMARK)}
+#: So that the pins are alone: what a definition has turned into may be found by what it says as well.
+PINS_ALONE = {"server": '[tools]\nscan = "off"\n'}
 #: What ``data.py`` has.
 RETURNED = {"github-issue": GITHUB, "invisible": SMUGGLING}
 #: What ``forms.py`` has, with the policy that refuses it and why.
@@ -187,9 +189,9 @@ def test_a_server_that_turns_is_held_to_what_was_approved(table: Table, attack: 
         assert refused and "not what was approved" in text and "mcpbox tools diff server" in text
 
     for _ in range(2):
-        table.run(approved, f"server sleeper.py {attack} before")
+        table.run(approved, f"server sleeper.py {attack} before", profiles=PINS_ALONE)
     assert table.verdicts() == []
-    table.run(turned, f"server sleeper.py {attack} attack", asks=False)
+    table.run(turned, f"server sleeper.py {attack} attack", profiles=PINS_ALONE, asks=False)
     assert is_on_record(table, "changed", "Pins", f"changed: {tool}")
     assert is_on_record(table, "refused", "Pins", "not what was approved")
 
@@ -204,8 +206,26 @@ def test_a_server_that_turns_in_the_midst_of_a_session_is_held_too(table: Table)
         refused, text = await called(client, "get_fact_of_the_day")
         assert refused and "not what was approved" in text
 
-    table.run(steps, "server sleeper.py take-over later", asks=False)
+    table.run(steps, "server sleeper.py take-over later", profiles=PINS_ALONE, asks=False)
     assert is_on_record(table, "changed", "Pins", "changed: get_fact_of_the_day")
+
+
+@pytest.mark.parametrize("attack", TURNS)
+def test_a_server_that_turns_is_stopped_by_default(table: Table, attack: str) -> None:
+    tool, _ = TURNS[attack]
+
+    async def turned(client: ClientSession) -> None:
+        assert await names(client) == set()
+        refused, text = await called(client, tool)
+        assert refused and text.startswith("mcpbox: the ")
+
+    async def approved(client: ClientSession) -> None:
+        assert await names(client) == {tool}
+
+    table.run(approved, f"server sleeper.py {attack} before")
+    table.run(turned, f"server sleeper.py {attack} attack", asks=False)
+    policy = "DefinitionScan" if attack == "take-over" else "Pins"
+    assert [(event, by) for event, by, _ in table.verdicts()] == [("changed", policy), ("refused", policy)]
 
 
 def test_a_tool_that_an_update_brings_waits_for_approval(table: Table) -> None:
