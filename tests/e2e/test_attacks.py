@@ -25,7 +25,6 @@ Steps = Callable[..., Awaitable[None]]
 INVARIANT = "Invariant Labs, MCP Security Notification: Tool Poisoning Attacks, April 2025"
 WHATSAPP = "Invariant Labs, WhatsApp MCP Exploited, April 2025"
 GITHUB = "Invariant Labs, GitHub MCP Exploited: Accessing private repositories via MCP, May 2025"
-FLOW = "Invariant Labs, Toxic Flow Analysis, July 2025"
 CYBERARK = "CyberArk Labs, Poison everywhere: No output from your MCP server is safe, May 2025"
 JUMPING = "Trail of Bits, Jumping the line: How MCP servers can attack you before you ever use them, April 2025"
 TERMINAL = "Trail of Bits, Deceiving users with ANSI terminal codes in MCP, April 2025"
@@ -34,7 +33,8 @@ PREFERENCE = "Wang et al., MPMA: Preference Manipulation Attack Against Model Co
 POSTMARK = "Koi Security, First malicious MCP in the wild: the postmark backdoor, September 2025"
 SAMPLING = "Unit 42, New prompt injection attack vectors through MCP sampling, December 2025"
 SPECIFICATION = "Model Context Protocol 2025-06-18, client/elicitation: servers must not ask for sensitive information"
-CONFUSABLE = "Unicode Technical Standard 39, section 4; the tool of another server, after " + INVARIANT
+CONFUSABLE = "Unicode Technical Standard 39, section 4"
+SHADOWING = "Invariant Labs (as above): a server that shadows the tool of a trusted one"
 
 
 #: What ``definitions.py`` has, by where it was described.
@@ -59,6 +59,12 @@ REQUESTS = {
     "password": ("Credentials", "asked the user for credentials", SPECIFICATION),
     "token": ("Credentials", "asked the user for credentials", SPECIFICATION),
     "sampling": ("ServerRequests", "asked for sampling/createMessage", SAMPLING),
+}
+
+#: Tools of ``desk.py`` that pass themselves off as the one of the server ``mail``, and what they are said to do.
+SHADOWS = {
+    "send_\u0435mail": ("looks like 'send_email' of the server 'mail'", CONFUSABLE),
+    "mail__send_email": ("has the name that hosts give to 'send_email' of the server 'mail'", SHADOWING),
 }
 
 
@@ -165,7 +171,7 @@ def test_a_definition_that_only_speaks_of_such_things_is_not(table: Table, attac
 
 @pytest.mark.parametrize(("kind", "instructs"), [("attack", True), ("benign", False)])
 def test_a_servers_instructions_do_not_instruct_against_the_user(table: Table, kind: str, instructs: bool) -> None:
-    """CyberArk Labs (as above): what a server says of itself in its answer to initialize."""
+    """CyberArk Labs (as above), in what a server says of itself in its answer to initialize."""
 
     async def steps(client: ClientSession) -> None:
         assert bool(client.initialize_result and client.initialize_result.instructions) is not instructs
@@ -298,7 +304,9 @@ PRIVATE = {"notes": '[flows]\nsensitive = ["read_*"]\n', "page": '[flows]\narriv
 
 @pytest.mark.parametrize("by_default", [False, True])
 def test_private_data_of_one_server_does_not_leave_by_another(table: Table, by_default: bool) -> None:
-    """Toxic Flow Analysis: data read through one server, sent on through another. By default that is only recorded."""
+    """Invariant Labs, Toxic Flow Analysis, July 2025: read through one server, sent on through
+    another. By default that is only recorded.
+    """
 
     async def steps(notes: ClientSession, page: ClientSession) -> None:
         _, secret = await called(notes, "read_note", name="plans")
@@ -315,7 +323,7 @@ def test_private_data_of_one_server_does_not_leave_by_another(table: Table, by_d
 
 
 def test_harmless_calls_do_not_add_up(table: Table) -> None:
-    """Toxic Flow Analysis: private data, then a way out; each call of which is harmless by itself."""
+    """Invariant Labs, Toxic Flow Analysis, July 2025: private data, then a way out."""
     profile = '[calls]\nsequences = [{ after = "read_*", then = "post" }]\nper_minute = 5\nrepeats = 2\n'
 
     async def steps(client: ClientSession) -> None:
@@ -340,4 +348,56 @@ def test_calls_in_another_order_pass(table: Table) -> None:
 
     profile = '[calls]\nsequences = [{ after = "read_*", then = "post" }]\n'
     table.run(steps, "desk desk.py read_note,send_email,post", profiles={"desk": profile})
+    assert table.verdicts() == []
+
+
+@pytest.mark.parametrize("shadow", SHADOWS)
+def test_a_newcomer_does_not_pass_itself_off_as_another_servers_tool(table: Table, shadow: str) -> None:
+    reason, _ = SHADOWS[shadow]
+
+    async def steps(mail: ClientSession, newcomer: ClientSession) -> None:
+        assert await names(mail) == {"send_email"}
+        assert await names(newcomer) == {"post"}
+        refused, text = await called(newcomer, shadow, to="a", body="b")
+        assert refused and reason in text
+        assert await called(newcomer, "post", text="a") == (False, "sent 13")
+        assert (await called(mail, "send_email", to="a", body="b"))[0] is False
+
+    # A name of letters of two alphabets is remarkable by itself; here it is that there is another server's like it.
+    profiles = {"newcomer": '[tools]\nscan = "off"\n'}
+    table.run(steps, "mail desk.py send_email", f"newcomer desk.py {shadow},post", profiles=profiles)
+    assert is_on_record(table, "changed", "Shadowing", reason) and is_on_record(table, "refused", "Shadowing", reason)
+
+
+def test_servers_that_do_the_same_may_have_tools_of_the_same_name(table: Table) -> None:
+    async def steps(mail: ClientSession, other: ClientSession) -> None:
+        for client in (mail, other):
+            assert "send_email" in await names(client)
+            assert (await called(client, "send_email", to="a", body="b"))[0] is False
+
+    table.run(steps, "mail desk.py send_email", "other desk.py send_email,post")
+    assert {event for event, _, _ in table.verdicts()} == {"alert"}
+    assert is_on_record(table, "alert", "Shadowing", "has the same name as")
+
+
+def test_a_key_goes_neither_to_the_model_nor_to_a_server(table: Table) -> None:
+    """OWASP MCP Top 10, MCP01:2025, Token Mismanagement and Secret Exposure: returned, and passed on."""
+
+    async def steps(client: ClientSession) -> None:
+        _, text = await called(client, "read_key", kind="private")
+        assert "PRIVATE KEY" not in text and "<" in text
+        key = f"-----BEGIN RSA PRIVATE KEY-----\n{'MIIEpAIBAAKCAQEA7x' * 40}\n-----END RSA PRIVATE KEY-----"
+        _, text = await called(client, "post", text=f"my key is {key}")
+        assert int(text.removeprefix("sent ")) < 100
+
+    table.run(steps, "desk desk.py read_key,post")
+    assert [(event, policy) for event, policy, _ in table.verdicts()] == [("changed", "SensitiveData")] * 2
+
+
+def test_what_is_said_about_keys_passes(table: Table) -> None:
+    async def steps(client: ClientSession) -> None:
+        assert "the public half" in (await called(client, "read_key", kind="public"))[1]
+        assert (await called(client, "post", text="Where is my private key? I keep it in ~/.ssh."))[0] is False
+
+    table.run(steps, "desk desk.py read_key,post")
     assert table.verdicts() == []
