@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 #: Longer literals are looked for by their first bytes, to keep the automaton small.
 _HEAD = 32
-#: Where a format's marks stand closer than this on the average, its pattern goes over the whole text.
-_DENSE = 64
+#: Where a format's marks stand closer than this on the average, its pattern goes over the whole of a long text.
+_DENSE, _LONG = 64, 4096
 #: A mark as long as this is hardly ever anything else.
 _TELLING = 4
 
@@ -104,7 +104,7 @@ class Engine:
 def _tokens(text: str, row: Format, marks: list[int], loose: list[tuple[Format, int]]) -> list[tuple[int, int, str]]:
     """The tokens of one format, the leftmost of those that overlap, whose marks are at ``marks``."""
     pattern = compiled(row)
-    if len(marks) * _DENSE > len(text):
+    if len(text) > _LONG and len(marks) * _DENSE > len(text):
         return [(*match.span(), row.kind) for match in pattern.finditer(text)]
     least, most = row.before
     if most:

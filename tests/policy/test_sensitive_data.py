@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from mcpbox import jsonrpc
+from mcpbox.detect.sensitive import finder
 from mcpbox.policy.base import Alert, Change, Refuse, Rules, Side, Verdict
 from mcpbox.policy.sensitive import SensitiveData
 
@@ -157,6 +158,8 @@ def test_a_secret_over_several_lines_is_masked() -> None:
     broken = result(f"k: {TOKEN[:20]}\n   {TOKEN[20:]}\n- next", f"{HELD[:9]}\n\t{HELD[9:]}\nnext")
     masked = ["k: <secret github-token #1>\n- next", "<secret github/TOKEN #2>\nnext"]
     assert texts(policy().judge(SERVER, broken)) == masked
+    short = result(f"{TOKEN[:20]}\n{TOKEN[20:]}")
+    assert texts(policy(secrets_held=dict).judge(SERVER, short)) == ["<secret github-token #1>"]
 
 
 def test_base64_of_a_text_with_a_secret_is_masked_as_a_whole() -> None:
@@ -282,3 +285,15 @@ def test_tables_and_records_stay_small() -> None:
 
 def test_off_looks_at_nothing_and_needs_nothing() -> None:
     assert SensitiveData(Rules()).judge(SERVER, result(TOKEN)) is None
+
+
+@pytest.mark.parametrize(
+    ("secrets", "numbers", "found"),
+    [(False, False, [3, 4]), (True, False, [0, 1, 3, 4]), (True, True, [0, 1, 2, 3, 4])],
+)
+def test_what_comes_after_is_told_of_masks_and_of_what_was_let_through(
+    secrets: bool, numbers: bool, found: list[int]
+) -> None:
+    finds = finder({HELD: "a/b"}, secrets=secrets, numbers=numbers)
+    said = [f"a {TOKEN}", f"a {HELD}", f"a {CARD}", "a <card #12> b", "x://%3Ccard%20%2312%3E", "a", "<b #x>", ""]
+    assert [number for number, text in enumerate(said) if finds(text)] == found
