@@ -21,7 +21,7 @@ from mcpbox.tables import FROM_HOST, UNITS, Endpoint, Listed, Network, Profile, 
 
 __all__ = [
     "FROM_HOST", "Network", "Profile", "Resolved", "Size", "available", "find", "is_settable", "load",
-    "match", "parse", "parse_size", "require_enforceable", "resolve",
+    "match", "parse", "parse_size", "resolve",
 ]  # fmt: skip
 
 
@@ -36,10 +36,6 @@ class Resolved(Struct, frozen=True):
     def source(self) -> str:
         return str(self.path) if self.path else "the defaults"
 
-
-#: What a profile may ask for and this version of mcpbox cannot enforce, with the value it can: asking is an error, not
-#: a wish. A key leaves this table, and its default becomes the strict one, when the check behind it exists.
-NOT_YET: tuple[tuple[str, str, Any], ...] = ()
 
 #: Variables that decide what code runs, or that the sandbox sets itself.
 RESERVED = frozenset(
@@ -168,18 +164,6 @@ def resolve(name: str | None, identities: Iterable[str]) -> Resolved:
     """The profile called ``name``; without a name, the one that matches a package; else the defaults."""
     path = find(name) if name else match(identities)
     return load(path) if path else Resolved(Profile(), None, frozenset())
-
-
-def require_enforceable(resolved: Resolved) -> None:
-    """Raises ProfileError if the profile asks for what this version cannot do; called before every launch."""
-    profile = resolved.profile
-    for table, key, possible in NOT_YET:
-        value = getattr(getattr(profile, table), key)
-        if value != possible:
-            raise ProfileError(
-                f"{resolved.source}: {table}.{key} = {_toml(value)}: this version of mcpbox cannot enforce it",
-                f"it runs only with {table}.{key} = {_toml(possible)}",
-            )
 
 
 def _check(profile: Profile, source: str) -> None:

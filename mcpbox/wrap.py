@@ -85,7 +85,6 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
         choice = _Choice(options)
         server = _command(argv, choice, home, cwd, _search_path(argv, options), began + patience * PREPARATION)
         resolved = choice.resolved(server.identities)
-        profile.require_enforceable(resolved)
         name = server_name(options.name or resolved.profile.name, server)
         chosen = choice.backend(server.identities)
         session = sessions.begin(name, chosen)

@@ -37,7 +37,6 @@ def suggest_(server: str, since: str, name: str, as_json: bool) -> int:
         lambda path: _forms(path, home),
         lambda path: filesystem.exposure(path, home) or filesystem.exposure(os.path.realpath(path), home),
         str(home),
-        {(table, key) for table, key, _ in profile.NOT_YET},
     )
     shown = suggest.suggest(server, evidence, context)
     # What is printed is meant to be used as it is.
@@ -52,7 +51,6 @@ def suggest_(server: str, since: str, name: str, as_json: bool) -> int:
 def replay_(name: str, server: str, session: str, since: str, as_json: bool) -> int:
     """1 if anything that was allowed in the recorded sessions of ``server`` would be refused under the profile."""
     resolved = profile.load(profile.find(name))
-    profile.require_enforceable(resolved)
     found = logs.of_server(server, _filter(server, since, session))
     home, tally = paths.home(), Tally()
     different: list[Difference] = []

@@ -33,8 +33,7 @@ _HEAD = ("name", "description", "matches")
 class Context(Struct, frozen=True):
     """What a suggestion depends on besides the evidence.
 
-    ``profile`` is the one in force and ``given`` the keys that its file sets. ``fixed`` are keys, as (table, key), that
-    can have no other value. ``expanded`` gives the forms of a path, with the home directory for "~" and without
+    ``profile`` is the one in force and ``given`` the keys that its file sets. ``expanded`` gives the forms of a path, with the home directory for "~" and without
     symlinks, and ``exposure`` says why one must not be shown to any server, "" if it may.
     """
 
@@ -43,7 +42,6 @@ class Context(Struct, frozen=True):
     expanded: Callable[[str], Collection[str]]
     exposure: Callable[[str], str]
     home: str
-    fixed: Collection[tuple[str, str]] = ()
 
 
 def suggest(server: str, evidence: Evidence, context: Context) -> str:
@@ -70,7 +68,7 @@ def suggest(server: str, evidence: Evidence, context: Context) -> str:
     tables = []
     for table in _TABLES:
         lines = dict(written.get(table, dict)())
-        kept = [line for key, line in lines.items() if (table, key) not in context.fixed]
+        kept = list(lines.values())
         kept += [
             f"{toml.key(key)} = {toml.inline(value)}\n" for key, value in _given(context, table) if key not in lines
         ]

@@ -28,7 +28,8 @@ PEM = "-----BEGIN RSA PRIVATE KEY-----\n" + "MIIEpAIBAAKCAQEA\n" * 8 + "-----END
 
 
 def policy(**rules: Any) -> SensitiveData:
-    return SensitiveData(Rules(**({"secrets": "redact", "secrets_held": lambda: {HELD: "github/TOKEN"}} | rules)))
+    given: dict[str, Any] = {"secrets": "redact", "secrets_held": lambda: {HELD: "github/TOKEN"}}
+    return SensitiveData(Rules(**given | rules))
 
 
 def asked(method: str, **params: Any) -> jsonrpc.Message:

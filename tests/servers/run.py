@@ -17,13 +17,15 @@ def run(words, stdin="", timeout=30, environment=None):
     return {"code": done.returncode, "out": done.stdout.decode("latin-1"), "err": done.stderr.decode("latin-1")}
 
 
+TOOL = {"name": "run", "inputSchema": {"type": "object"}}
+
 for line in sys.stdin:
     message = json.loads(line)
     if message.get("method") == "initialize":
         info = {"name": "run", "version": "1"}
         result = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": info}
     elif message.get("method") == "tools/list":
-        result = {"tools": [{"name": "run", "inputSchema": {"type": "object"}}]}
+        result = {"tools": [TOOL]}
     elif message.get("method") == "tools/call":
         result = {"content": [], "structuredContent": run(**message["params"]["arguments"])}
     else:

@@ -43,10 +43,10 @@ def forms(path: str) -> tuple[str, ...]:
     return (path.replace("~", HOME, 1),)
 
 
-def context(text: str = BASE, fixed: frozenset[tuple[str, str]] = frozenset()) -> Context:
+def context(text: str = BASE) -> Context:
     resolved = profile.parse(text, "base")
     exposed = lambda path: filesystem.exposure(path, Path(HOME))  # noqa: E731
-    return Context(resolved.profile, resolved.given, forms, exposed, HOME, fixed)
+    return Context(resolved.profile, resolved.given, forms, exposed, HOME)
 
 
 def suggested(*records: Mapping[str, Any], base: str = BASE) -> tuple[str, Profile]:
@@ -162,12 +162,6 @@ def test_rates_have_headroom() -> None:
     assert (found.calls.per_minute, found.calls.repeats) == (120, 120)
     _, found = suggested(*calls, base=BASE + "[calls]\nper_minute = 70\nrepeats = 0\n")
     assert found.calls.per_minute == 70
-
-
-def test_what_cannot_be_enforced_is_left_out() -> None:
-    evidence = gather([entries(call(1, "x"))])
-    text = suggest("notes", evidence, context(fixed=frozenset({("calls", "per_minute"), ("resources", "allow")})))
-    assert "per_minute" not in text and "[resources]" not in text and "repeats" in text
 
 
 def test_names_that_the_profile_no_longer_allows_are_only_told_of() -> None:
