@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -120,6 +121,12 @@ class Table:
         text = types.TextContent(type="text", text="once upon a time")
         return types.CreateMessageResult(role="assistant", content=text, model="tests")
 
+    def command(self, *words: str) -> tuple[int, str]:
+        """The exit code and the output of a command of mcpbox's."""
+        with self._runner.host([sys.executable, "-m", "mcpbox", *words]) as host:
+            text = host.stdout.read().decode()
+            return host.process.wait(30), text
+
     def verdicts(self) -> list[tuple[str, str, str]]:
         """What policies did, by the record: the event, the policy and the reason."""
         files = sorted((self._runner.home / ".state/mcpbox").rglob("*.jsonl"))
@@ -200,6 +207,24 @@ def test_a_server_that_turns_is_held_to_what_was_approved(table: Table, attack: 
     table.run(turned, f"server sleeper.py {attack} attack", profiles=PINS_ALONE, asks=False)
     assert is_on_record(table, "changed", "Pins", f"changed: {tool}")
     assert is_on_record(table, "refused", "Pins", "not what was approved")
+
+
+def test_what_has_changed_is_shown_and_holds_once_it_is_approved(table: Table) -> None:
+    """The drift of a server from what was approved, and the record of it, which is whole."""
+
+    async def before(client: ClientSession) -> None:
+        assert await names(client) == {"send_email"}
+
+    async def hidden(client: ClientSession) -> None:
+        assert await names(client) == set()
+
+    table.run(before, "server sleeper.py bcc before")
+    assert "bcc" not in table.command("tools", "diff", "server")[1]
+    table.run(hidden, "server sleeper.py bcc attack", asks=False)
+    assert "bcc" in table.command("tools", "diff", "server")[1]
+    assert table.command("tools", "approve", "--yes", "server", "send_email")[0] == 0
+    table.run(before, "server sleeper.py bcc attack", asks=False)
+    assert table.command("audit", "verify")[0] == 0
 
 
 def test_a_server_that_turns_in_the_midst_of_a_session_is_held_too(table: Table) -> None:
