@@ -33,8 +33,9 @@ _HEAD = ("name", "description", "matches")
 class Context(Struct, frozen=True):
     """What a suggestion depends on besides the evidence.
 
-    ``profile`` is the one in force and ``given`` the keys that its file sets. ``expanded`` gives the forms of a path, with the home directory for "~" and without
-    symlinks, and ``exposure`` says why one must not be shown to any server, "" if it may.
+    ``profile`` is the one in force and ``given`` the keys that its file sets. ``expanded`` gives the forms of a path,
+    with the home directory for "~" and without symlinks, and ``exposure`` says why one must not be shown to any
+    server, "" if it may.
     """
 
     profile: Profile

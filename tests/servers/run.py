@@ -23,7 +23,7 @@ for line in sys.stdin:
     message = json.loads(line)
     if message.get("method") == "initialize":
         info = {"name": "run", "version": "1"}
-        result = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": info}
+        result: dict = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": info}
     elif message.get("method") == "tools/list":
         result = {"tools": [TOOL]}
     elif message.get("method") == "tools/call":
