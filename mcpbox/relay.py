@@ -198,6 +198,8 @@ class Relay:
                 return 128 + signal.SIGPIPE
             if self._deadline is not None:
                 self._check_deadline()
+            if self._session.expires() == 0:
+                self._perform(self._session.expire())
             if self._host_in not in self._reading:
                 self._close_stdin()
             if ended_at is None and process.exited in events:
@@ -237,7 +239,10 @@ class Relay:
         """Milliseconds until something has to be looked at again."""
         if ended_at is not None:
             return 50
-        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic()) * 1000 + 1
+        left = [] if self._deadline is None else [max(0.0, self._deadline - time.monotonic())]
+        if (micros := self._session.expires()) is not None:
+            left.append(micros / 1e6)
+        return min(left) * 1000 + 1 if left else None
 
     def _read(self, fd: int, side: Side) -> None:
         try:

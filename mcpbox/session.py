@@ -27,13 +27,16 @@ from mcpbox.waiting import Waiting
 MAX_PENDING, PENDING_LINES = 4096, 4
 #: Characters of a reason, which may quote what one side has sent.
 MAX_REASON = 2000
+#: Microseconds that a server may take to answer mcpbox, while a call waits, as hosts let it for 60 s.
+CONSULT_WITHIN = 30_000_000
 
 
 class Session:
     """One host talking to one server, from the first byte to the last.
 
-    ``clock`` returns microseconds that only grow. ``nonce`` returns a string that nobody can guess, and another each
-    time; without it, the user of a host of protocol 2026-07-28 is asked nothing.
+    ``clock`` returns microseconds that only grow; the server has ``consult_within`` of them for an answer to mcpbox.
+    ``nonce`` returns a string that nobody can guess, and another each time; without it, the user of a host of protocol
+    2026-07-28 is asked nothing.
     """
 
     def __init__(
@@ -43,7 +46,9 @@ class Session:
         *,
         clock: Callable[[], int] = int,
         nonce: Callable[[], str] | None = None,
+        consult_within: int = CONSULT_WITHIN,
     ) -> None:
+        self._consult_within = consult_within
         self._policies = [(type(policy).__name__, policy.judge) for policy in policies]
         self.max_bytes = max_bytes
         self._clock = clock
@@ -86,6 +91,21 @@ class Session:
         if answers:
             answers.insert(0, Record({"event": "abandoned", "reason": reason, "requests": len(answers)}))
         return answers
+
+    def expires(self) -> int | None:
+        """Microseconds until ``expire`` has something to do, None for as long as that is nothing."""
+        since = self._waiting.oldest()
+        return None if since is None else max(0, since + self._consult_within - self._clock())
+
+    def expire(self) -> list[Action]:
+        """Refuse what waits for answers of the server that it should have given by now."""
+        actions: list[Action] = []
+        while self.expires() == 0:
+            consulting = self._waiting.give_up(actions)
+            reason = f"the server did not answer {consulting.request.method} within {self._consult_within / 1e6:g} s"
+            for case in consulting.waiters.values():
+                self._refuse(case.side, case.message, Refuse(reason), "session", actions)
+        return actions
 
     def waiting(self) -> bool:
         """Whether a request of the host is unanswered."""

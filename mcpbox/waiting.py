@@ -22,6 +22,7 @@ MAX_HELD, HELD_LINES = 256, 2
 MAX_QUESTIONS = 64
 #: Characters of a progress token, which no policy sees again when a request returns.
 MAX_TOKEN = 64
+UNWANTED = "the request that it was for is cancelled"
 
 
 class Waiting:
@@ -99,6 +100,18 @@ class Waiting:
             del self._by_hash[found.hash]
             for waiter in found.waiters:
                 self._held.take(waiter)
+        return found
+
+    def oldest(self) -> int | None:
+        """When the first of the server's answers that are waited for was asked for; None where none is."""
+        found = next(iter(self._consulting.items()), None)
+        return found[1].since if found and found[0] not in self.unsent else None
+
+    def give_up(self, actions: list[Action]) -> Consulting:
+        """The oldest request to the server, which it is told to forget; its waiters wait no longer."""
+        key, found = next(iter(self._consulting.items()))
+        actions.append(Send(Side.SERVER, jsonrpc.encode(_cancellation(key, "it was not answered in time"))))
+        self.consulted(key[1])
         return found
 
     def send(self, clock: Callable[[], int], actions: list[Action]) -> None:
@@ -208,7 +221,7 @@ class Waiting:
         key = case.waits_for
         actions.append(Record({"event": "cancelled", "message": message_name(case.message), "id": recorded_id(id)}))
         if self._asking.pop(key, None):
-            actions.append(Send(Side.CLIENT, jsonrpc.encode(_cancellation(key))))
+            actions.append(Send(Side.CLIENT, jsonrpc.encode(_cancellation(key, UNWANTED))))
             return True
         consulting = self._consulting[key]
         del consulting.waiters[waiter]
@@ -217,7 +230,7 @@ class Waiting:
             if key in self.unsent:
                 self.unsent.remove(key)
             else:
-                actions.append(Send(Side.SERVER, jsonrpc.encode(_cancellation(key))))
+                actions.append(Send(Side.SERVER, jsonrpc.encode(_cancellation(key, UNWANTED))))
         return True
 
     def drop(self) -> list[Request]:
@@ -252,8 +265,8 @@ def _elicitation(key: Key, text: str) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": key[1], "method": elicit.METHOD, "params": elicit.form(text)}
 
 
-def _cancellation(key: Key) -> dict[str, Any]:
-    params = {"requestId": key[1], "reason": "the request that it was for is cancelled"}
+def _cancellation(key: Key, reason: str) -> dict[str, Any]:
+    params = {"requestId": key[1], "reason": reason}
     return {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
 
 

@@ -1,16 +1,21 @@
-"""What the host is told of a server's end."""
+"""What the host is told of a server that ends, or owes an answer."""
 
 from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mcpbox.jsonrpc import Message, Request
 from mcpbox.policy import table
-from mcpbox.policy.base import Rules
+from mcpbox.policy.base import Consult, Rules, Side, Verdict
 from mcpbox.relay import TOLD_STDERR, Relay
 from mcpbox.secrets import held
 from mcpbox.session import Session
@@ -83,4 +88,38 @@ def test_no_part_of_a_secret_is_told(said: str, told: str, tmp_path: Path) -> No
     assert (tmp_path / "log").read_bytes() == os.fsencode(held.redact(said))
     process.close()
     for fd in (host_in, to_host, from_host, host_out):
+        os.close(fd)
+
+
+class Curious:
+    def judge(self, side: Side, message: Message) -> Verdict:
+        return Consult("tools/list") if isinstance(message, Request) else None
+
+
+def test_a_call_is_refused_while_the_server_owes_mcpbox_an_answer_and_the_session_goes_on() -> None:
+    process = Unboxed("/bin/sh", "-c", 'read -r line; read -r line; echo "$line" >&2; read -r line')
+    host_in, to_host = os.pipe()
+    from_host, host_out = os.pipe()
+    from_server, errors = os.pipe()
+    session = Session([Curious()], 1 << 20, clock=lambda: time.monotonic_ns() // 1000, consult_within=100_000)
+    relay = Relay(
+        session, process, lambda event, content=None: None, answer_within=60,
+        host_in=host_in, host_out=host_out, errors=errors,
+    )  # fmt: skip
+    os.write(to_host, b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}\n')
+
+    def tell() -> None:
+        if select.select([from_host], [], [], 20)[0]:
+            answered.append(json.loads(os.read(from_host, 1 << 16)))
+        os.close(to_host)
+
+    answered: list[dict[str, Any]] = []
+    host = threading.Thread(target=tell)
+    host.start()
+    relay.run()
+    host.join()
+    assert "did not answer tools/list within 0.1 s" in answered[0]["result"]["content"][0]["text"]
+    assert b"notifications/cancelled" in os.read(from_server, 1 << 16)
+    process.close()
+    for fd in (host_in, from_host, host_out, from_server, errors):
         os.close(fd)

@@ -154,6 +154,36 @@ def test_a_list_that_does_not_help_refuses_the_call() -> None:
     assert not dialogue.session.waiting()
 
 
+def test_a_server_that_does_not_answer_leaves_no_call_open() -> None:
+    now = 0
+    session = Session([Known()], 1 << 20, clock=lambda: now, consult_within=3_000_000)
+    assert session.expires() is None
+    for message in (call(1), request("tools/call", 2, name="other")):
+        session.receive(CLIENT, json.dumps(message).encode() + b"\n")
+    now = 2_999_999
+    assert session.expires() == 1 and session.expire() == [] and session.waiting()
+    now = 3_000_000
+    actions = session.expire()
+    first, *refused = [(action.to, json.loads(action.data)) for action in actions if isinstance(action, Send)]
+    assert first[0] is SERVER and first[1]["params"]["requestId"] == "mcpbox-1"
+    assert [(to, answer["id"]) for to, answer in refused] == [(CLIENT, 1), (CLIENT, 2)]
+    assert "did not answer tools/list within 3 s" in refused[0][1]["result"]["content"][0]["text"]
+    assert session.expires() is None and not session.waiting()
+    (late,) = session.receive(SERVER, json.dumps(result("mcpbox-1", **LISTED)).encode() + b"\n")
+    assert isinstance(late, Record) and late.event["event"] == "unsolicited"
+
+
+def test_what_waits_for_the_handshake_does_not_expire() -> None:
+    now = 0
+    session = Session([Known()], 1 << 20, clock=lambda: now, consult_within=3_000_000)
+    for message in (request("initialize", 0), call(1)):
+        session.receive(CLIENT, json.dumps(message).encode() + b"\n")
+    now = 9_000_000
+    assert session.expires() is None and session.expire() == []
+    session.receive(SERVER, json.dumps(result(0)).encode() + b"\n")
+    assert session.expires() == 3_000_000
+
+
 class Endless:
     def judge(self, side: Side, message: Message) -> Verdict:
         self.count = getattr(self, "count", 0) + 1
