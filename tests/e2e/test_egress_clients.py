@@ -180,7 +180,7 @@ class Box:
 
     def records(self) -> list[dict[str, Any]]:
         """What is on record of egress."""
-        (file,) = (self.runner.home / ".state/mcpbox/log").glob("*.jsonl")
+        (file,) = (self.runner.home / ".state/mcpbox/audit/sessions/test").iterdir()
         return [record for record in map(json.loads, file.read_text().splitlines()) if record["event"] == "egress"]
 
 
