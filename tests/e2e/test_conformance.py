@@ -19,6 +19,8 @@ from conftest import SERVERS, Runner
 from wire import Host, eventually
 
 PROFILE = '[filesystem]\narguments = "read"\n[messages]\nsampling = "allow"\nelicitation = "allow"\n'
+# Every scenario is a session of its own, and the first of them that lists anything lists the prompts alone.
+PROFILE += '[tools]\nnew = "allow"\n'
 ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/nonexistent"}
 # What the bare server passes of it; the one failure is the bridge's.
 PASSED = 43

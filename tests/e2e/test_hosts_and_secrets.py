@@ -406,7 +406,7 @@ def test_ten_servers_and_a_dozen_secrets(user: User, image: None, monkeypatch: p
         assert got["arguments"] == list(map(digest, arguments)), name
     assert len([place for place in seen if place.startswith("docker inspect")]) == 9
     require_unseen(seen)
-    assert list((user.home / ".local/state/mcpbox/log").glob("*.jsonl"))
+    assert list((user.home / ".local/state/mcpbox/audit/sessions").glob("*/*.jsonl"))
     require_unseen(files(user))
 
     user.mcpbox("unprotect", "--restore", "--yes")
