@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from wire import Host
 
 from mcpbox.sandbox import engine
@@ -26,6 +27,10 @@ ENGINES = ("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
 ENGINE = os.environ.get("MCPBOX_TEST_ENGINE", "")
 if ENGINE:
     os.environ["DOCKER_HOST"] = ENGINE
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 _REAL_HOME = os.path.realpath(os.path.expanduser("~"))
 _FORBIDDEN = tuple(

@@ -128,7 +128,7 @@ padded = st.builds(lambda text, many: f"[{text},{','.join(['{}'] * many)}]", tex
 raw = st.one_of(texts, deep, padded).map(lambda text: text.encode(errors="surrogatepass"))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(raw, st.sampled_from([b"", b"\r\n", b"x", b"\xff", b"\x00"]))
 def test_the_parser_accepts_exactly_what_it_promises(text: bytes, tail: bytes) -> None:
     assert outcome(jsonrpc.parse, text + tail) == outcome(reference, text + tail)

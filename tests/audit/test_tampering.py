@@ -21,7 +21,7 @@ from mcpbox.errors import McpboxError
 from mcpbox.secrets import vault
 
 SECONDS = 5.0
-MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MANY = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def letters(text: str) -> int:
 
 
 @given(st.integers(0, 10**6), st.integers(0, 4000), st.integers(0, 3000))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_a_copied_run_of_sixty_characters_is_found(seed: int, start: int, before: int) -> None:
     source = prose(seed, 700)
     run = source[start % (len(source) - 80) :][:60]
@@ -41,7 +41,6 @@ def test_a_copied_run_of_sixty_characters_is_found(seed: int, start: int, before
 
 
 @given(st.text(min_size=60, max_size=300), st.text(max_size=200), st.text(max_size=200), st.data())
-@settings(deadline=None)
 def test_a_copied_run_of_any_text_is_found(source: str, before: str, after: str, data: st.DataObject) -> None:
     """In any alphabet, what is certain counted in the bytes that are compared."""
     start = data.draw(st.integers(0, len(source) - 60))
@@ -151,7 +150,6 @@ def test_what_the_receiver_has_had_itself_is_left_out() -> None:
 
 
 @given(st.text(max_size=400), st.text(max_size=400))
-@settings(deadline=None)
 def test_any_text_is_read(one: str, two: str) -> None:
     known = kept(one)
     assert PRINTS.meets(two, known) or not PRINTS.overlap(two, known, set())

@@ -69,7 +69,7 @@ def outcome(text: str, edits: list[Edit], format: Format) -> tuple[str, Document
 
 @pytest.mark.parametrize("format", FORMATS)
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_document_is_read_as_it_is_meant(format: Format, data: st.DataObject) -> None:
     text, meant = data.draw(documents(format))
     document = parse(text, format)
@@ -83,7 +83,7 @@ def test_a_document_is_read_as_it_is_meant(format: Format, data: st.DataObject) 
 
 @pytest.mark.parametrize("format", FORMATS)
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_is_prepended_is_in_front_and_can_be_withdrawn(format: Format, data: st.DataObject) -> None:
     text, meant = data.draw(documents(format))
     lists = list(paths(meant, list))
@@ -102,7 +102,7 @@ def test_what_is_prepended_is_in_front_and_can_be_withdrawn(format: Format, data
 
 @pytest.mark.parametrize("format", FORMATS)
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_is_inserted_can_be_removed(format: Format, data: st.DataObject) -> None:
     text, meant = data.draw(documents(format))
     path = data.draw(st.sampled_from(list(paths(meant, dict))))
@@ -123,7 +123,7 @@ def test_what_is_inserted_can_be_removed(format: Format, data: st.DataObject) ->
 
 @pytest.mark.parametrize("format", FORMATS)
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_is_replaced_changes_nothing_else(format: Format, data: st.DataObject) -> None:
     text, meant = data.draw(documents(format))
     path = data.draw(st.sampled_from(list(paths(meant, object))))
@@ -141,7 +141,7 @@ def test_what_is_replaced_changes_nothing_else(format: Format, data: st.DataObje
 
 @pytest.mark.parametrize("format", FORMATS)
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_is_removed_takes_nothing_else_with_it(format: Format, data: st.DataObject) -> None:
     text, meant = data.draw(documents(format))
     found = [path for path in paths(meant, object) if path]
@@ -424,7 +424,6 @@ def test_values_are_told_apart() -> None:
 @given(
     st.text(max_size=12), st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12), st.text(max_size=3)), max_size=4)
 )
-@settings(deadline=None)
 def test_any_edits_that_do_not_overlap_can_be_undone(text: str, drawn: list[tuple[int, int, str]]) -> None:
     edits = [Edit(min(start, end), max(start, end), new) for start, end, new in drawn]
     try:
@@ -446,7 +445,7 @@ def test_edits_that_overlap_are_refused() -> None:
     st.text(alphabet="{}[]\"',:#/*\\\n\r\t -=.ab01&!|>~\0\ufeff\ud800", max_size=30),
     st.sampled_from(["json", "json5", "yaml", "toml"]),
 )
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 def test_any_text_is_read_or_refused(text: str, format: Format) -> None:
     try:
         document = parse(text, format)

@@ -352,7 +352,7 @@ class LinesWriter:
 
 
 @pytest.mark.parametrize("format", ["json", "jsonc", "json5", "yaml", "toml"])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(seed=st.integers(0, 1 << 32))
 def test_protect_and_unprotect_are_each_others_inverse_and_change_the_entries_alone(format: Any, seed: int) -> None:
     shape = Shape(format, ("mcpServers",))

@@ -368,7 +368,7 @@ ODD = st.recursive(
 METHODS = st.sampled_from([*KEYS, "initialize", "server/discover", "tools/call", "prompts/get", "completion/complete"])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 @given(st.lists(st.tuples(st.booleans(), METHODS, ODD, ODD), max_size=6))
 def test_no_message_makes_it_raise_or_shows_what_is_not_approved(pins: Store, said: Sequence[Any]) -> None:
     talk = Talk(pins)
