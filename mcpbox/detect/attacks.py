@@ -32,26 +32,37 @@ class Attack(Struct, frozen=True):
         return ", ".join(self.found["kinds"])
 
 
-def attack_in(texts: Sequence[tuple[Path, str]], where: Where) -> Attack | None:
-    """The attack that ``texts``, each with its place, are taken for; None if they are not.
+class Read(Struct, frozen=True):
+    """Texts read as one: the hits in them, how much they amount to, how many characters lie between two, and what there is."""
 
-    They are read as one, in their order, since an instruction may be spread over several; and where there are several,
-    a second time without anything between them, since a word may be.
-    """
-    parts = [text for _, text in texts]
+    hits: list[Hit]
+    score: int
+    gap: int
+    traits: unicode.Traits
+
+
+def read(parts: Sequence[str], where: Where) -> Read:
+    """``parts`` as one text, in their order, since an instruction may be spread over several; and where there are
+    several, a second time without anything between them, since a word may be."""
     joined = "\n".join(parts)
-    beyond = unicode.odd(joined)
-    hits = [*scan_text(joined, where=where, beyond=beyond), *unicode.scan(joined, beyond)]
-    if len(parts) > 1 and (total := score(hits)) < THRESHOLD:
-        glued = [hit for hit in scan_text("".join(parts), where=where) if hit.weight >= _TELLING]
-        if score(glued) > total and score(glued) >= THRESHOLD:
-            hits, parts = glued, [part.removesuffix("\n") for part in parts]
-            return _attack(texts, hits, 0)
-    return _attack(texts, hits, 1)
-
-
-def _attack(texts: Sequence[tuple[Path, str]], hits: list[Hit], gap: int) -> Attack | None:
+    known = unicode.traits(joined)
+    hits = [*scan_text(joined, where=where, known=known), *unicode.scan(joined, known)]
     total = score(hits)
+    if len(parts) > 1 and total < THRESHOLD:
+        glued = [hit for hit in scan_text("".join(parts), where=where) if hit.weight >= _TELLING]
+        if (more := score(glued)) > total and more >= THRESHOLD:
+            return Read(glued, more, 0, known)
+    return Read(hits, total, 1, known)
+
+
+def attack_in(texts: Sequence[tuple[Path, str]], where: Where) -> Attack | None:
+    """The attack that ``texts``, each with its place, are taken for; None if they are not."""
+    return attack_of(texts, read([text for _, text in texts], where))
+
+
+def attack_of(texts: Sequence[tuple[Path, str]], found: Read) -> Attack | None:
+    """The same, where they have been read."""
+    hits, total, gap = found.hits, found.score, found.gap
     if total < THRESHOLD:
         return None
     starts, at = [], 0

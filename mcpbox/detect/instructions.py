@@ -64,14 +64,14 @@ _ROTATED = tuple(
 _MARKS = ("%20", *_REVERSED, *_ROTATED)
 
 
-def scan_text(text: str, *, where: Where, beyond: frozenset[str] | None = None) -> list[Hit]:
+def scan_text(text: str, *, where: Where, known: unicode.Traits | None = None) -> list[Hit]:
     """What in ``text`` speaks to the model, in the order of the text; spans are of ``text`` itself.
 
     ``where`` says what the text is: a server's own definitions have no business instructing, and are judged by every
-    sign; data holds READMEs, mails and code that instruct their readers all the time. ``beyond`` is
-    ``unicode.odd(text)`` where that is known.
+    sign; data holds READMEs, mails and code that instruct their readers all the time. ``known`` are
+    its ``unicode.traits``, where they are.
     """
-    plain, pairs = unicode.folded(text, beyond)
+    plain, pairs = unicode.folded(text, known)
     marked: list[tuple[str, int]] = []
     hits = list(_phrases(plain, where, marked))
     seen = {hit.kind for hit in hits}

@@ -53,6 +53,8 @@ _ENCODED = bytes(0x61 if byte in b"_-+/" or (byte in _KEPT and byte < 128) else 
 _RUN_ENCODED = b"a" * 20
 _DIGITS = bytes(0x61 if byte in b"0123456789" else 0x20 for byte in range(256))
 _THREE = b"aaa"
+_NUMERIC = bytes(0x61 if byte in b"0123456789 -" else 0x20 for byte in range(256))
+_LONG_NUMERIC = b"a" * 10
 
 T = TypeVar("T", bound=Hashable)
 
@@ -191,16 +193,16 @@ def _values(text: str) -> Iterator[str]:
 
 def _numbers(data: bytes) -> Iterator[str]:
     """Of ten digits and more, in groups or not; one without a group of three is none that people write."""
-    digits = data.translate(_DIGITS)
-    at, done = digits.find(_THREE), 0
-    while at >= 0:
-        match = _NUMBER.search(data, max(done, at - 24), at + 48)
-        if match and not _TIME.fullmatch(match[0]):
-            number = match[0].decode()
-            if sum(map(str.isdigit, number)) >= _FEWEST_DIGITS:
-                yield number
-        done = max(match.end() if match else 0, at + len(_THREE))
-        at = digits.find(_THREE, done)
+    runs = data.translate(_NUMERIC) + b" "
+    end = 0
+    while (start := runs.find(_LONG_NUMERIC, end)) >= 0:
+        end = runs.find(b" ", start)
+        # What follows a number is looked at, two characters of it.
+        for match in _NUMBER.finditer(data, start, end + 2):
+            number = match[0]
+            if _THREE in number.translate(_DIGITS) and not _TIME.fullmatch(number):
+                if len(number.translate(None, b" -")) >= _FEWEST_DIGITS:
+                    yield number.decode()
 
 
 def _plain(text: str) -> str:

@@ -9,7 +9,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from mcpbox.definitions import GREETINGS, LISTS
-from mcpbox.detect.attacks import Attack, attack_in
+from mcpbox.detect.attacks import Attack, attack_of, read
+from mcpbox.detect.hits import THRESHOLD
 from mcpbox.detect.unicode import visible
 from mcpbox.jsonrpc import Message, Request, Response
 from mcpbox.policy.base import Alert, Change, Refuse, Rules, Side, Verdict, field
@@ -56,9 +57,11 @@ class Injection:
         reasons: list[str] = []
         found: dict[str, Any] = {}
         if mode != "off":
-            attack = attack_in(list(_read(body)), "data")
-            seen = {path: shown for path, text in _written(body) if (shown := visible(text)) != text}
-            if seen:
+            # Where each text stands is told by a slower way, which most messages need not go.
+            said = read(texts_in(body), "data")
+            attack = attack_of(list(_read(body)), said) if said.score >= THRESHOLD else None
+            shown = _written(body) if said.traits.hides else ()
+            if seen := {path: clean for path, text in shown if (clean := visible(text)) != text}:
                 body = replaced(body, seen)
                 reasons.append("invisible text removed")
                 found["stripped"] = len(seen)
@@ -105,31 +108,66 @@ class Injection:
         return body | {key: [_note(note, key, blocks), *marked]}
 
 
+def texts_in(body: Any) -> list[str]:
+    """All that a model may read of it, base64 of text included, in order."""
+    found = [body] if isinstance(body, str) else []
+    _take(body, found)
+    return found
+
+
+def _take(value: Any, found: list[str]) -> None:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if isinstance(inner, str):
+                if key not in _EXACT:
+                    found.append(inner)
+                elif key == "blob":
+                    if decoded := _decoded(inner):
+                        found.append(decoded)
+                elif not _is_exact(value, key, inner):
+                    found.append(inner)
+            elif isinstance(inner, dict | list):
+                _take(inner, found)
+    elif isinstance(value, list):
+        for inner in value:
+            if isinstance(inner, str):
+                found.append(inner)
+            elif isinstance(inner, dict | list):
+                _take(inner, found)
+
+
 def _read(body: Any) -> Iterator[tuple[Path, str]]:
-    """All that a model may read of it, base64 of text included."""
+    """The same, each with its place."""
     for path, text in strings(body):
         key = path[-1] if path else ""
         if key == "blob":
             if decoded := _decoded(text):
                 yield path, decoded
-        elif key not in _EXACT or not _is_exact(body, path, text):
+        elif key not in _EXACT or not _is_exact(_parent(body, path), key, text):
             yield path, text
 
 
 def _written(body: Any) -> Iterator[tuple[Path, str]]:
     for path, text in strings(body):
-        if not path or path[-1] not in _EXACT or (path[-1] == "data" and not _is_exact(body, path, text)):
+        if (
+            not path
+            or path[-1] not in _EXACT
+            or (path[-1] == "data" and not _is_exact(_parent(body, path), "data", text))
+        ):
             yield path, text
 
 
-def _is_exact(body: Any, path: Path, text: str) -> bool:
-    """Whether a string under such a key is no prose: ``data`` is a log's message as well as a picture's bytes."""
-    if path[-1] != "data":
-        return " " not in text
-    inner = body
+def _parent(body: Any, path: Path) -> Any:
     for step in path[:-1]:
-        inner = inner[step]
-    return isinstance(inner, dict) and isinstance(inner.get("mimeType"), str) and " " not in text[:256]
+        body = body[step]
+    return body
+
+
+def _is_exact(parent: Any, key: str | int, text: str) -> bool:
+    """Whether a string under such a key is no prose: ``data`` is a log's message as well as a picture's bytes."""
+    if key != "data":
+        return " " not in text
+    return isinstance(parent, dict) and isinstance(parent.get("mimeType"), str) and " " not in text[:256]
 
 
 def _decoded(blob: str) -> str:

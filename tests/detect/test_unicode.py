@@ -96,3 +96,29 @@ def test_spans_lie_within_the_text_and_apart(text: str) -> None:
     folded, pairs = unicode.folded(text)
     assert pairs == sorted(pairs) and all(0 <= at <= len(text) for _, at in pairs)
     assert len(folded) <= len(text)
+
+
+#: All that is looked for, hidden, alike, folded or written in two cases, among what is not.
+KINDS = st.text(
+    st.sampled_from("aZ .\n\x1b\x00éÉßİıſKΣσаАрόж中ﬁＡ𝐚’‘\xa0µ\u200b\u200d\ufe0f\u0301\U000e0041\ue000")
+    | st.characters(codec="utf-8"),
+    max_size=80,
+)
+
+
+@given(KINDS)
+def test_what_traits_leave_out_is_not_there(text: str) -> None:
+    known = unicode.traits(text)
+    assert known.beyond == {each for each in text if not each.isascii()}
+    everything = unicode.Traits(known.beyond, hides=True, mixes=True)
+    assert list(unicode.hidden(text)) == list(unicode.hidden(text, everything))
+    assert unicode.scan(text) == unicode.scan(text, everything)
+    assert unicode.folded(text) == unicode.folded(text, everything)
+
+
+@given(KINDS, st.integers(0, 40))
+def test_folding_by_the_character_is_folding_by_the_table(text: str, more: int) -> None:
+    text += "".join(map(chr, range(0xC0, 0xC0 + more)))
+    beyond = unicode.traits(text).beyond
+    assert unicode._unfolded(text, beyond) == text.translate(unicode._plain())
+    assert unicode._lower(text, beyond) == text.lower()
