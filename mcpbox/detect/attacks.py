@@ -33,7 +33,8 @@ class Attack(Struct, frozen=True):
 
 
 class Read(Struct, frozen=True):
-    """Texts read as one: the hits in them, how much they amount to, how many characters lie between two, and what there is."""
+    """Texts read as one: the hits in them and what these amount to, how many characters lie between two, and what else
+    there is."""
 
     hits: list[Hit]
     score: int
