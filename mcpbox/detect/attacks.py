@@ -47,7 +47,10 @@ def read(parts: Sequence[str], where: Where) -> Read:
     several, a second time without anything between them, since a word may be."""
     joined = "\n".join(parts)
     known = unicode.traits(joined)
-    hits = [*scan_text(joined, where=where, known=known), *unicode.scan(joined, known)]
+    hits = [
+        *scan_text(joined, where=where, known=known),
+        *unicode.scan(joined, known, printed=where == "data"),
+    ]
     total = score(hits)
     if len(parts) > 1 and total < THRESHOLD:
         glued = [hit for hit in scan_text("".join(parts), where=where) if hit.weight >= _TELLING]

@@ -43,6 +43,8 @@ _SUSPECT = re.compile(f"[{_INVISIBLE}{_MARK}]+")
 _RUN = re.compile(f"[\x1b\x90\x98\x9b\x9d-\x9f]?[^\x1b\x90\x98\x9b\x9d-\x9f{_MARK}]*")
 _FLOOD = re.compile(f"[{_MARK}]+")
 _ESCAPES = re.compile(_ESCAPE)
+#: What programs print to a terminal, but for what conceals (SGR 8): colours, moves of the cursor, and links.
+_PRINTED = re.compile("(?:\x1b\\[|\x9b)(?!(?:[0-9]{0,2};)?8[;m])[0-?]{0,64}[A-Za-z]|\x1b\\]8;")
 _ESCAPING = frozenset("\x1b\x90\x98\x9b\x9d\x9e\x9f")
 _PRIVATE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010fffd]+")
 
@@ -94,6 +96,8 @@ _LOOKALIKES = {
 }  # fmt: skip
 _ALIKE = "".join(_LOOKALIKES)
 _GREEK = frozenset("αεηικνρστυχγΑΒΕΗΙΚΜΝΟΡΤΥΧΖ")
+#: The letter of Turkish, Azeri, Kazakh and others, whose words have it among ASCII letters.
+_DOTLESS = "\u0131"
 #: Of those, the ones that no reader can tell from an ASCII letter.
 _GREEK_TWINS = frozenset("ικνορτυΑΒΕΗΙΚΜΝΟΡΤΥΧΖ")
 _BESIDE = re.compile(f"[{_ALIKE}](?:(?<=[A-Za-z].)|(?=[A-Za-z]))")
@@ -170,9 +174,11 @@ def visible(text: str) -> str:
     return "".join([*parts, text[at:]]) if at else text
 
 
-def scan(text: str, known: Traits | None = None) -> list[Hit]:
+def scan(text: str, known: Traits | None = None, *, printed: bool = False) -> list[Hit]:
     """What is hidden, and words in letters of several scripts that look alike; in the order of the text, by kind.
 
+    With ``printed`` the text may be what a program printed to a terminal, or no text at all: that it has control
+    characters and colours says nothing then.
     One hit for each kind, from the first to the last of it: many characters, however scattered, are one hidden text.
     """
     spans: dict[str, tuple[int, int, int]] = {}
@@ -183,6 +189,8 @@ def scan(text: str, known: Traits | None = None) -> list[Hit]:
 
     known = known or traits(text)
     for start, end, kind in hidden(text, known):
+        if printed and (kind == "control-characters" or _PRINTED.match(text, start, end)):
+            continue
         add(kind, start, end, _WEIGHTS.get(kind, 25) * (end - start if kind in _WEIGHTS else 1))
     for match in _PRIVATE.finditer(text) if any(map(_PRIVATE.match, known.beyond)) else ():
         add("private-use", *match.span(), (match.end() - match.start()) // 2)
@@ -205,7 +213,7 @@ def mixed_words(text: str) -> Iterator[tuple[int, int]]:
         whole = not (text[start - 1 : start].isalpha() or text[end : end + 1].isalpha())
         if whole and sum(map(str.isascii, word)) >= 2:
             # Units and formulas have a Greek letter at one end (μs, TNFα); a disguise has it anywhere.
-            foreign = any(letter > "\x7f" and letter not in _GREEK for letter in word)
+            foreign = any(letter > "\x7f" and letter not in _GREEK and letter != _DOTLESS for letter in word)
             if foreign or any(letter in _GREEK_TWINS for letter in word[1:-1]):
                 yield start, end
 
@@ -341,6 +349,7 @@ def _plain() -> dict[int, str]:
                 plain = unicodedata.normalize("NFKD", chr(code))[:1]
                 if plain.isascii() and plain != " " * len(plain) and len(plain) == 1:
                     table[code] = plain
-        # Signs that stand between words, and the one letter whose small form is two characters.
-        _tables["plain"] = table | {0xA0: " ", 0x2019: "'", 0x2018: "'", 0x130: "i"}
+        # Signs that stand between words, and the one letter whose small form is two characters,
+        # and the one that is no other script's.
+        _tables["plain"] = table | {0xA0: " ", 0x2019: "'", 0x2018: "'", 0x130: "i", 0x131: "i"}
     return _tables["plain"]

@@ -122,3 +122,21 @@ def test_folding_by_the_character_is_folding_by_the_table(text: str, more: int) 
     beyond = unicode.traits(text).beyond
     assert unicode._unfolded(text, beyond) == text.translate(unicode._plain())
     assert unicode._lower(text, beyond) == text.lower()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "alınan sınıf, olmalıdır: Akyıldız, kısaltılmış yazılım",
+        "\x1b[31m" * 9 + "red\x1b[0m \x1b[38;5;8mgrey\x1b[38:2::8:1:1m \x1b[2K\x1b[1A\x1b[?25l",
+        "\x1b]8;;https://gcc.gnu.org/w\x1b\\-Wall\x1b]8;;\x1b\\ " * 9,
+        "N\x08NA\x08AM\x08ME\x08E" * 9 + "\x00" * 40,
+    ],
+)
+def test_languages_and_what_programs_print_are_no_attack(text: str) -> None:
+    assert unicode.scan(text, printed=True) == []
+
+
+def test_concealed_text_and_a_borrowed_letter_are_still_looked_through() -> None:
+    assert [hit.kind for hit in unicode.scan("\x1b[8mhidden\x1b[1;8m", printed=True)] == ["escape-sequences"]
+    assert unicode.folded("ıgnore prevıous")[0] == "ignore previous"
