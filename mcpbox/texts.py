@@ -7,15 +7,23 @@ from typing import Any
 
 Path = tuple[str | int, ...]
 
+#: Longer keys than this may be sentences.
+SAYING = 16
 
-def strings(value: Any) -> Iterator[tuple[Path, str]]:
-    """Every string in ``value``, the keys of objects excepted, in the order in which they are written."""
+
+def strings(value: Any, *, keys: bool = False) -> Iterator[tuple[Path, str]]:
+    """Every string in ``value``, in the order in which they are written.
+
+    The keys of objects, each under its own path, only where ``keys`` asks for them, and those that may say something.
+    """
     pending: list[tuple[Path, Any]] = [((), value)]
     while pending:
         path, each = pending.pop()
         if isinstance(each, str):
             yield path, each
         elif isinstance(each, dict):
+            if keys:
+                yield from (((*path, key), key) for key in each if len(key) > SAYING)
             pending += [((*path, key), inner) for key, inner in reversed(each.items())]
         elif isinstance(each, list):
             pending += [((*path, index), each[index]) for index in range(len(each) - 1, -1, -1)]

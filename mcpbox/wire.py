@@ -50,7 +50,7 @@ def session(resolved: Resolved, spec: SandboxSpec, *, name: str, host: str, imag
         shadowing=tools.shadowing,
         describe=tools.describe,
         injection=messages.injection,
-        injection_of=tuple((glob, each.injection) for glob, each in messages.tool.items() if each.injection),
+        injection_of=tuple((glob, each.injection) for glob, each in messages.tool.items()),
         spotlight=os.urandom(4).hex() if messages.spotlight else "",
         secrets="redact" if messages.redact_secrets else "off",
         personal=messages.personal,

@@ -188,6 +188,14 @@ CUES = (
             |confirmations?|approvals?|logs?|logging|guidelines?|policy|policies|restrictions|prompts?|warnings?
             |validations?|permissions?|review)\b""",
     ),
+    # Speaking as mcpbox does.
+    cue("override", 100, 100, 0,
+        """mcpbox:;mcpbox :;mcpbox];mcpbox note;mcpbox*""",
+        r"""mcpbox (?:notes? )?(?:the (?:following|above|data|text|result|rest|note|preceding|previous)|what (?:stands
+            |follows|comes)|(?:end|start) of|this (?:is|result|text|data|tool|content|note|server)|(?:has )?(?:verified
+            |checked|trusted|approved|safe|clean)\b|no (?:threats?|injections?|instructions?|attacks?)\b|you (?:can
+            |may|must|should)\b)""",
+    ),
     *DEEDS,
     # Addressing the model.
     cue("to-the-model", 50, 100, 60,

@@ -218,9 +218,10 @@ class Rules(Struct, frozen=True):
     scan: str = "off"
     #: descriptions of the profile's own, by the name of the tool
     describe: Mapping[str, str] = {}
-    #: what is done with results that instruct the model: off, annotate, block; and for some tools, by globs
+    #: what is done with results that instruct the model: off, annotate, block; and for some tools, by globs, the first
+    #: of which counts, None for what holds for all
     injection: str = "off"
-    injection_of: tuple[tuple[str, str], ...] = ()
+    injection_of: tuple[tuple[str, str | None], ...] = ()
     #: what marks a result as data, unknown to whoever wrote it; "" marks none
     spotlight: str = ""
     #: what is done with secrets and with personal numbers, and with both by globs of tools, None for what holds for all
