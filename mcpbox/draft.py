@@ -16,6 +16,7 @@ description = {description}
 matches = [{matches}]{note}
 {found}
 [sandbox]
+backend = "auto"              # auto | docker | bubblewrap
 memory = "512MiB"
 cpus = 1.0
 pids = 128
@@ -33,20 +34,58 @@ allow = [                     # "HOST[:PORT]", "*.DOMAIN", "localhost:PORT"
 from_environment = [          # variables whose value names a host that you choose
 {endpoints}]
 from_arguments = false        # true: arguments that are URLs do; or options that do, such as ["--host"]
+connections = 256             # at a time
+max_bytes = "16GiB"           # of a session
+idle_seconds = 3600           # of a connection
 
 [environment]                 # not secret; besides PATH, HOME, LANG, TZ and what the host passes
 {variables}
 [secrets]                     # "host": the host's entry passes it; "keyring:{name}/NAME": mcpbox has it
 {secrets}
-[tools]
+[tools]                       # globs of names
 allow = ["*"]
 deny = []                     # tools to be neither listed nor callable
 destructive = []              # tools that delete, overwrite or send for good: marked, not hidden
+hide = []                     # by the server's own annotations: "destructive", "not-read-only", "open-world"
+first = "pin"                 # what the server says of itself the first time: pin | wait (for approval)
+new = "block"                 # what it did not say then: block | allow
+changed = "block"             # what it now says otherwise: block | allow
+scan = "block"                # definitions that instruct the model: off | alert | block
+shadowing = "block"           # those that pose as another server's: off | alert | block
+# host.cursor = {{ allow = ["read_*"], deny = [] }}     # for one application; it can only narrow
+# describe.TOOL = "What the model reads instead of the server's own description."
+
+[resources]                   # globs of URIs
+allow = ["*"]
+deny = []
+
+[prompts]                     # globs of names
+allow = ["*"]
+deny = []
 
 [messages]
+max_bytes = "16MiB"           # of one message
+redact_secrets = true         # what looks like a secret, or is one that mcpbox holds, is masked
+personal = "off"              # numbers of cards, accounts and people: off | alert | redact | block
+reversible = false            # true: a mask that comes back in an argument of this server is turned back
+injection = "annotate"        # instructions in results: off | annotate | block
+spotlight = false             # true: texts of results stand between marks that nobody can guess
 sampling = "deny"             # what the server may ask of the host: deny | allow
 elicitation = "allow"
 roots = "intersect"           # only roots inside the mounted paths: deny | intersect | allow
+# tool."export_*" = {{ secrets = "block", personal = "block", injection = "block" }}    # for tools of such names
+
+[flows]                       # between the servers of one application
+sensitive = []                # tools whose results are sensitive, besides those with secrets in them
+arriving = "alert"            # others' sensitive data in what this server is told: off | alert | ask | block
+
+[calls]                       # of tools, in one session; 0 is any number
+per_minute = 0
+repeats = 0                   # in a row, with the same arguments
+sequences = []                # such as {{ after = "read_*", then = "send_*", action = "ask" }}: alert | ask | block
+
+[audit]
+content = "digest"            # of arguments and results: digest (keyed) | full
 """
 #: How variables are commonly called, by what is in them; the first that fits.
 PATH = re.compile(r".*(_PATH|_FILE|_DIR|_DIRECTORY|_FOLDER|_CREDENTIALS)|KUBECONFIG")
