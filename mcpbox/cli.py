@@ -42,19 +42,20 @@ def main() -> None:
 
 def run(words: Sequence[str]) -> int:
     try:
-        if plain := plain_wrap(words):
+        if read := plain_wrap(words):
             # Everything imported lives as long as the process, so looking for garbage meanwhile is time lost.
             gc.disable()
             _import_msgspec()
             from mcpbox import wrap
 
-            options, command = plain
+            options, command = read
             return wrap.run(command, wrap.Options(**options))
         return _parsed(words)
     except McpboxError as error:
-        # Names in it may come from strangers (CWE-150).
-        said = f"mcpbox: {error.message}\n" + (f"        {error.hint}\n" if error.hint else "")
-        sys.stderr.write("".join(letter if letter.isprintable() or letter == "\n" else " " for letter in said))
+        from mcpbox.shown import plain
+
+        said = f"mcpbox: {error.message}" + (f"\n        {error.hint}" if error.hint else "")
+        sys.stderr.write("".join(f"{plain(line)}\n" for line in said.split("\n")))
         return error.exit_code
     except KeyboardInterrupt:
         return 130

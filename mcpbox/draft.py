@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from mcpbox.shown import plain
+
 if TYPE_CHECKING:
     from mcpbox.packages.survey import Survey
 
@@ -119,7 +121,7 @@ def from_survey(name: str, found: Survey) -> str:
         head += "# The package is so large that only a part of it was read.\n"
     return _fill(
         name,
-        description=json.dumps(_plain(found.description)[:120], ensure_ascii=False),
+        description=json.dumps(plain(found.description).strip()[:120], ensure_ascii=False),
         matches=f'"{found.identity}"',
         found=f"\n{head}",
         hosts="".join(f'    # "{host}",  # {count} times\n' for host, count in list(found.hosts.items())[:MAX_LISTED]),
@@ -142,8 +144,3 @@ def _fill(name: str, **parts: str) -> str:
 
 def _lines(lines: Iterable[str]) -> str:
     return "".join(f"{line}\n" for line in list(lines)[:MAX_LISTED])
-
-
-def _plain(text: str) -> str:
-    """One line, without what a terminal or TOML would take for more than text."""
-    return "".join(character if character.isprintable() else " " for character in text).strip()

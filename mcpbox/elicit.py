@@ -11,6 +11,7 @@ from typing import Any
 from mcpbox import jsonrpc
 from mcpbox.jsonrpc import Request
 from mcpbox.policy.base import field
+from mcpbox.shown import plain
 
 METHOD = "elicitation/create"
 PREFIX = "io.modelcontextprotocol/"
@@ -47,13 +48,7 @@ def form(text: str) -> dict[str, Any]:
     """
     answer = {"type": "string", "title": "Allow?", "enum": ["no", "yes"]}
     schema = {"type": "object", "properties": {"allow": answer}, "required": ["allow"]}
-    return {"message": f"mcpbox: {plain(text)}", "requestedSchema": schema}
-
-
-def plain(text: str, most: int = MAX_TEXT) -> str:
-    """``text`` in one line without control and invisible characters, cut to ``most`` characters."""
-    shown = "".join(letter if letter.isprintable() else " " for letter in text[: most + 1])
-    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+    return {"message": f"mcpbox: {plain(text, MAX_TEXT)}", "requestedSchema": schema}
 
 
 def has_agreed(result: Any) -> bool:

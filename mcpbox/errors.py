@@ -1,4 +1,4 @@
-"""The errors that mcpbox expects, each with what to do about it.
+"""The errors that mcpbox expects, each with what to do about it. No I/O.
 
 Anything else that is raised is a bug in mcpbox and is reported as one (see ``cli.main``).
 """

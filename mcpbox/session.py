@@ -20,6 +20,7 @@ from mcpbox.bounded import Bounded
 from mcpbox.held import SHOWN, Asking, Case, Key, Open, is_cancellation, is_recorded, message_name, recorded_id, target
 from mcpbox.jsonrpc import Line, Lines, Message, Notification, Oversized, ParseError, Request, Response
 from mcpbox.policy.base import Alert, Ask, Change, Consult, Policy, Refuse, Side, field
+from mcpbox.shown import plain
 from mcpbox.waiting import Waiting
 
 #: Requests of one side that may be unanswered at a time, and how many times the largest message they may take
@@ -306,7 +307,7 @@ class Session:
         text = f"mcpbox: {verdict.reason}" + (f" ({verdict.hint})" if verdict.hint else "")
         # What a policy quotes may have come in by another way than the parser's.
         text = text[:MAX_REASON].encode(errors="replace").decode()
-        shown = elicit.plain(f"[mcpbox] {message_name(message)} refused: {text[8:]}", MAX_REASON)
+        shown = plain(f"[mcpbox] {message_name(message)} refused: {text[8:]}", MAX_REASON)
         actions.append(Divert(shown.encode() + b"\n"))
         if isinstance(message, Request):
             actions.append(Send(side, jsonrpc.encode(_denial(message, text))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ PURE = (
     "mcpbox.arguments",
     "mcpbox.audit.chain",
     "mcpbox.bounded",
+    "mcpbox.command.container",
     "mcpbox.command.model",
     "mcpbox.definitions",
     "mcpbox.detect",
@@ -75,6 +77,8 @@ PURE = (
     "mcpbox.naming",
     "mcpbox.packages.lookalike",
     "mcpbox.packages.model",
+    "mcpbox.packages.npmtree",
+    "mcpbox.packages.sbom",
     "mcpbox.packages.spec",
     "mcpbox.pinning.canonical",
     "mcpbox.pinning.diff",
@@ -83,6 +87,7 @@ PURE = (
     "mcpbox.secrets.packing",
     "mcpbox.secrets.reference",
     "mcpbox.session",
+    "mcpbox.shown",
     "mcpbox.tables",
     "mcpbox.texts",
     "mcpbox.trail.baseline",
@@ -133,6 +138,13 @@ def imports(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
 )
 def test_the_pure_middle_imports_nothing_that_does_io(module: str) -> None:
     assert not {name.partition(".")[0] for name in imports(MODULES[module])} & IMPURE
+
+
+def test_each_module_says_what_it_does_and_whether_it_does_io() -> None:
+    said = {name: ast.get_docstring(ast.parse(path.read_text())) or "" for name, path in MODULES.items()}
+    assert {name for name, text in said.items() if not text.partition("\n\n")[0].endswith((".", ":"))} == set()
+    rules = {name for name in MODULES if name.startswith("mcpbox.policy.")}
+    assert {name for name, text in said.items() if re.search(r"\bNo I/O\b", text)} == {*PURE} | rules
 
 
 def test_imports_make_no_cycle() -> None:

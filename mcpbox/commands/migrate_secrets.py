@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 
 import click
 
 from mcpbox import paths
-from mcpbox.errors import McpboxError, SecretError, UsageError
+from mcpbox.errors import McpboxError, SecretError
 from mcpbox.hosts import configfile, register, survey, values
 from mcpbox.hosts.survey import Surveyed
 from mcpbox.migration import candidates, copies, moving
@@ -18,6 +17,7 @@ from mcpbox.packages import terminal
 from mcpbox.secrets import held
 from mcpbox.secrets.reference import Reference
 from mcpbox.secrets.store import Store, open_store
+from mcpbox.shown import plain
 
 SHOWN = 16
 
@@ -31,7 +31,7 @@ def migrate_secrets(hosts: Sequence[str], configs: Sequence[str], dry_run: bool,
     with moving.alone():
         store = open_store()
         for reference in moving.recover(store, lambda: _everywhere(configs)):
-            _say(f"{reference} was put into the store when moving it was interrupted; it is out again")
+            terminal.say(f"{reference} was put into the store when moving it was interrupted; it is out again")
         return _restore(files, store, yes, configs) if restore else _migrate(files, store, yes)
 
 
@@ -41,26 +41,26 @@ def _migrate(files: Sequence[Surveyed], store: Store | None, yes: bool) -> int:
     stays = wrong = False
     for file in files:
         if file.broken:
-            _say(f"{file.found.path}: {file.broken}", file.hint)
+            terminal.say(f"{file.found.path}: {file.broken}", file.hint)
             wrong = True
             continue
         found = candidates.candidates(file)
         movable = candidates.name([each for each in found if not each.reason], store, taken)
         stays |= len(movable) < len(found)
         if found:
-            click.secho(f"{file.found.host.name}  {terminal.plain(file.found.path)}", bold=True)
+            click.secho(f"{file.found.host.name}  {plain(file.found.path)}", bold=True)
         for each in [*movable, *(each for each in found if each.reason)]:
             _show(each)
         if movable and (reason := survey.overwriter(file)):
             wrong = True
-            _say(f"{file.found.path} {reason}")
+            terminal.say(f"{file.found.path} {reason}")
         elif movable:
             planned.append((file, movable))
     count = sum(len(movable) for _, movable in planned)
     if not count:
         click.echo("nothing can be moved" if stays else "no secret was found" if files else survey.NONE)
         return 1 if wrong or stays else 0
-    if store is None or not _agreed(f"Move {count} secrets out of {len(planned)} files?", yes):
+    if store is None or not terminal.agreed(f"Move {count} secrets out of {len(planned)} files?", yes):
         click.echo("nothing was changed")
         return 1 if wrong or store else 0
     moved = []
@@ -69,7 +69,7 @@ def _migrate(files: Sequence[Surveyed], store: Store | None, yes: bool) -> int:
             redacted = moving.move(file, movable, store)
         except (McpboxError, OSError) as error:
             wrong = True
-            _say(f"{file.found.path}: {getattr(error, 'message', error)}", getattr(error, "hint", ""))
+            terminal.say(f"{file.found.path}: {getattr(error, 'message', error)}", getattr(error, "hint", ""))
             continue
         click.echo(f"{file.found.path}: {len(movable)} secrets are in the store now")
         if redacted:
@@ -90,7 +90,7 @@ def _restore(files: Sequence[Surveyed], store: Store | None, yes: bool, configs:
         try:
             named = [] if file.broken else [each for _, own in moving.named_in(file).values() for each in own]
         except SecretError as error:
-            _say(f"{file.found.path}: {error.message}", error.hint)
+            terminal.say(f"{file.found.path}: {error.message}", error.hint)
             wrong = True
             continue
         if not named:
@@ -98,20 +98,20 @@ def _restore(files: Sequence[Surveyed], store: Store | None, yes: bool, configs:
         if file.real not in approved and (closed := survey.policy(file)):
             # It is somebody else's to write, and whoever wrote it may have named any secret.
             wrong = True
-            _say(f"{file.found.path} names secrets and {closed}")
+            terminal.say(f"{file.found.path} names secrets and {closed}")
             continue
-        click.secho(f"{file.found.host.name}  {terminal.plain(file.found.path)}", bold=True)
+        click.secho(f"{file.found.host.name}  {plain(file.found.path)}", bold=True)
         for reference in dict.fromkeys(named):
             click.echo(f"  {reference} goes back into the file, as plain text")
         if reason := survey.overwriter(file):
             wrong = True
-            _say(f"{file.found.path} {reason}")
+            terminal.say(f"{file.found.path} {reason}")
         else:
             planned.append(file)
     if not planned:
         click.echo("no file names a secret" if not wrong else "nothing was changed")
         return 1 if wrong else 0
-    if store is None or not _agreed(f"Put the secrets back into {len(planned)} files?", yes):
+    if store is None or not terminal.agreed(f"Put the secrets back into {len(planned)} files?", yes):
         click.echo("nothing was changed")
         return 1 if wrong or store else 0
     for file in planned:
@@ -119,7 +119,7 @@ def _restore(files: Sequence[Surveyed], store: Store | None, yes: bool, configs:
             gone = moving.put_back(file, store, lambda: moving.used_in(_everywhere(configs)))
         except (McpboxError, OSError) as error:
             wrong = True
-            _say(f"{file.found.path}: {getattr(error, 'message', error)}", getattr(error, "hint", ""))
+            terminal.say(f"{file.found.path}: {getattr(error, 'message', error)}", getattr(error, "hint", ""))
             continue
         click.echo(f"{file.found.path}: its secrets are in it again; {len(gone)} were removed from the store")
     return 1 if wrong else 0
@@ -129,7 +129,7 @@ def _show(each: Candidate) -> None:
     place = " ".join(map(str, each.where))
     what = f"stays: {each.reason}" if each.reason else f"becomes {each.reference}"
     text = f"{place}: {each.kind} {masked(each.value)} {what}"
-    lead = f"  {terminal.plain(each.entry.name)}"
+    lead = f"  {plain(each.entry.name)}"
     click.secho(terminal.row(lead, 26, text), fg="yellow" if each.reason else None)
 
 
@@ -148,11 +148,13 @@ def _warn(file: Surveyed, moved: Sequence[Candidate]) -> None:
             len(each.value) >= copies.SHORTEST
             and (at := max(after.find(each.value), after.find(values.escaped(each.value)))) >= 0
         ):
-            _say(f"{file.found.path}:{after.count(chr(10), 0, at) + 1} still holds the value of {each.reference}")
+            terminal.say(
+                f"{file.found.path}:{after.count(chr(10), 0, at) + 1} still holds the value of {each.reference}"
+            )
     secrets = [each.value for each in moved]
     others = [path for path in _everywhere(()) if path != file.real]
     for copy in copies.find(secrets, file.real, others, home=paths.home(), environ=os.environ):
-        _say(f"{copy.path}, {copy.what}, still holds a value that was moved", copy.remedy)
+        terminal.say(f"{copy.path}, {copy.what}, still holds a value that was moved", copy.remedy)
     click.echo("  a server that runs now keeps the old values until its host starts it again")
 
 
@@ -164,15 +166,3 @@ def _everywhere(configs: Sequence[str]) -> list[str]:
 
 def _registered() -> list[str]:
     return list(dict.fromkeys(record.file for record in register.load()))
-
-
-def _agreed(question: str, yes: bool) -> bool:
-    if yes:
-        return True
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError("there is nobody to ask", "give --yes, or --dry-run to see what would be done")
-    return terminal.ask(question)
-
-
-def _say(message: str, hint: str = "") -> None:
-    click.echo(f"mcpbox: {terminal.plain(message)}" + (f"\n        {terminal.plain(hint)}" if hint else ""), err=True)

@@ -11,13 +11,13 @@ from typing import Any
 import click
 import msgspec
 
-from mcpbox import sandbox
-from mcpbox.command import plain
+from mcpbox import command, sandbox
 from mcpbox.errors import BackendError, PackageError, UsageError
 from mcpbox.packages import lock, prepare, spec, store, terminal, vet
 from mcpbox.packages.lock import Entry
 from mcpbox.packages.model import Package, Request
 from mcpbox.packages.prepare import Changes
+from mcpbox.shown import plain
 
 
 def add(words: Sequence[str], backend: str, scripts: Sequence[str], yes: bool) -> int:
@@ -34,7 +34,7 @@ def add(words: Sequence[str], backend: str, scripts: Sequence[str], yes: bool) -
             approved=approved,
         )
     if notice := prepare.notice(entry):
-        click.echo(f"[mcpbox] {terminal.plain(notice)}", err=True)
+        click.echo(f"[mcpbox] {plain(notice)}", err=True)
     click.echo(f"{request.key}: {entry.version} is installed and pinned")
     return 0
 
@@ -51,7 +51,7 @@ def list_(as_json: bool) -> int:
         state = f"{row['size'] / (1 << 20):.1f} MiB" if row["installed"] else "not installed here"
         click.echo(f"{row['key']:<52}{row['version']:<14}{row['resolved'][:10]:<12}{row['approved']:<11}{state}")
         for advisory in row["advisories"]:
-            click.secho(f"  {terminal.plain(advisory)}", fg="red")
+            click.secho(f"  {plain(advisory)}", fg="red")
     return 0
 
 
@@ -80,7 +80,7 @@ def show(name: str, as_json: bool, sbom: bool) -> int:
         click.echo(f"{'previous':<14}{entry.previous.version}, kept until {entry.version} has started")
     for package in plan.packages if plan else ():
         script = "  (install script)" if package.scripts else ""
-        click.echo(f"  {terminal.plain(package.name)} {package.version}{script}")
+        click.echo(f"  {plain(package.name)} {package.version}{script}")
     return 0
 
 
@@ -121,7 +121,7 @@ def verify(names: Sequence[str], repair: bool) -> int:
                 continue
             wrong += 1
             for fault in faults[:20]:
-                click.echo(f"{key}: {variant}: {terminal.plain(fault)}", err=True)
+                click.echo(f"{key}: {variant}: {plain(fault)}", err=True)
             if repair:
                 request = Request(entry.ecosystem, entry.requested, python=entry.python)
                 with terminal.Line() as line:
@@ -171,7 +171,7 @@ class _Asked:
     def __call__(self, changes: Changes, concerns: Sequence[str]) -> bool:
         sys.stderr.write(terminal.ERASE if sys.stderr.isatty() else "")
         for text in _described(self._key, changes, concerns):
-            click.echo(terminal.plain(text), err=True)
+            click.echo(plain(text), err=True)
         self.agreed = self._yes or (sys.stdin.isatty() and terminal.ask("Update?"))
         return self.agreed
 
@@ -191,7 +191,7 @@ def _described(key: str, changes: Changes, concerns: Sequence[str]) -> list[str]
 def _request(words: Sequence[str]) -> Request:
     if len(words) == 1 and words[0].startswith(("npm:", "pypi:")):
         return spec.read_requirement(words[0])
-    request = spec.read(plain(words)[0]) if words else None
+    request = spec.read(command.plain(words)[0]) if words else None
     if request is None:
         raise UsageError(
             f"{' '.join(words) or 'no package'}: fetches no package",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -20,6 +19,7 @@ from mcpbox.hosts.model import Entry, Key
 from mcpbox.hosts.record import Record
 from mcpbox.hosts.survey import Surveyed
 from mcpbox.packages import terminal
+from mcpbox.shown import plain
 
 #: Where tools keep environments that they remove again.
 TEMPORARY = ("/uv/archive-", "/.cache/uv/", "/pipx/.cache/")
@@ -73,7 +73,7 @@ def protect(hosts: Sequence[str], configs: Sequence[str], dry_run: bool, yes: bo
         return 1 if wrong else 0
     count = sum(not row.reason for _, rows in wanted for row in rows)
     what = [f"put {count} servers behind mcpbox"] * bool(count) + [f"approve {len(anew)} as they are now"] * bool(anew)
-    if dry_run or not _agreed(f"{' and '.join(what)}?".capitalize(), yes):
+    if dry_run or not terminal.agreed(f"{' and '.join(what)}?".capitalize(), yes):
         click.echo("nothing was changed")
         return 1 if wrong or not dry_run else 0
     register.put(row.record for row in anew)
@@ -82,7 +82,7 @@ def protect(hosts: Sequence[str], configs: Sequence[str], dry_run: bool, yes: bo
             wrong |= not _put_behind(file, [row for row in rows if not row.reason], program, check)
         except McpboxError as error:
             wrong = True
-            _say(f"{file.found.path}: {error.message}", error.hint)
+            terminal.say(f"{file.found.path}: {error.message}", error.hint)
     return 1 if wrong else 0
 
 
@@ -98,7 +98,7 @@ def unprotect(hosts: Sequence[str], configs: Sequence[str], dry_run: bool, yes: 
         managed = file.found.place.scope != "project" and survey.policy(file)
         if closed := file.broken or managed or survey.overwriter(file):
             wrong = True
-            _say(f"{file.found.path}: {closed}" if file.broken else f"{file.found.path} {closed}", file.hint)
+            terminal.say(f"{file.found.path}: {closed}" if file.broken else f"{file.found.path} {closed}", file.hint)
             continue
         keys = {record.key for record in known if record.file == file.real}
         reasons = {entry.path: _kept_behind(entry, entry.path in keys) for entry in wrapped}
@@ -112,7 +112,7 @@ def unprotect(hosts: Sequence[str], configs: Sequence[str], dry_run: bool, yes: 
         click.echo("nothing to do")
         return 1 if wrong else 0
     count = sum(len(taken) for _, taken in planned)
-    if dry_run or not _agreed(f"Give {count} servers their own commands back?", yes):
+    if dry_run or not terminal.agreed(f"Give {count} servers their own commands back?", yes):
         click.echo("nothing was changed")
         return 1 if wrong or not dry_run else 0
     for file, taken in planned:
@@ -120,7 +120,7 @@ def unprotect(hosts: Sequence[str], configs: Sequence[str], dry_run: bool, yes: 
             _take_out(file, taken)
         except (McpboxError, DocumentError) as error:
             wrong = True
-            _say(f"{file.found.path}: {error}", getattr(error, "hint", ""))
+            terminal.say(f"{file.found.path}: {error}", getattr(error, "hint", ""))
     return 1 if wrong else 0
 
 
@@ -201,7 +201,7 @@ def _put_behind(file: Surveyed, rows: Sequence[Row], program: str, check: bool) 
     finally:
         register.remove(file.real, wanted.keys() - there if done else wanted.keys())
     for path in wanted.keys() - there:
-        _say(f"{wanted[path].entry.name}: was changed while it was being tried", "run this again")
+        terminal.say(f"{wanted[path].entry.name}: was changed while it was being tried", "run this again")
     if there and changed:
         _finished(file, changed, len(there))
     return len(there) == len(rows)
@@ -249,7 +249,7 @@ def _take_out(file: Surveyed, taken: Sequence[Entry]) -> None:
     changed = configfile.change(file.found.path, edit)
     register.remove(file.real, names)
     if changed:
-        click.echo(f"{terminal.plain(file.found.path)}: {len(taken)} servers have their own commands again")
+        click.echo(f"{plain(file.found.path)}: {len(taken)} servers have their own commands again")
         _note(file)
 
 
@@ -263,9 +263,9 @@ def _kept_behind(entry: Entry, registered: bool) -> str:
 
 
 def _finished(file: Surveyed, changed: configfile.Changed, count: int) -> None:
-    path = terminal.plain(file.found.path)
+    path = plain(file.found.path)
     if configfile.read(file.found.path).text != changed.after:
-        _say(f"{path} has been written over since", "close its host, and run this again")
+        terminal.say(f"{path} has been written over since", "close its host, and run this again")
         return
     click.echo(f"{path}: {count} servers are behind mcpbox")
     if changed.backup:
@@ -305,24 +305,12 @@ def _show(file: Surveyed, closed: str, rows: Sequence[Row]) -> None:
 
 
 def _heading(file: Surveyed) -> None:
-    click.secho(f"{file.found.host.name}  {terminal.plain(file.found.path)}", bold=True)
+    click.secho(f"{file.found.host.name}  {plain(file.found.path)}", bold=True)
 
 
 def _line(name: str, text: str, colour: str = "") -> None:
     # Names and messages come from strangers.
-    click.secho(terminal.row(f"  {terminal.plain(name)}", 26, text), fg=colour or None)
-
-
-def _say(message: str, hint: str = "") -> None:
-    click.echo(f"mcpbox: {terminal.plain(message)}" + (f"\n        {terminal.plain(hint)}" if hint else ""), err=True)
-
-
-def _agreed(question: str, yes: bool) -> bool:
-    if yes:
-        return True
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError("there is nobody to ask", "give --yes, or --dry-run to see what would be done")
-    return terminal.ask(question)
+    click.secho(terminal.row(f"  {plain(name)}", 26, text), fg=colour or None)
 
 
 def _program() -> str:

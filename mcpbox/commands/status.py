@@ -16,6 +16,7 @@ from mcpbox.hosts.record import Record
 from mcpbox.hosts.rewrite import Plan
 from mcpbox.hosts.survey import Surveyed
 from mcpbox.packages import terminal
+from mcpbox.shown import plain
 
 _REFERENCE = re.compile(re.escape(rewrite.SECRET) + r"[a-z0-9][a-z0-9._-]*/[A-Za-z0-9_.-]+")
 COLOURS = {"protected": "green", "unprotected": "red", "unreadable": "red"}
@@ -158,12 +159,12 @@ def _show(rows: Sequence[Row]) -> None:
     for row in rows:
         if row.file != file:
             file = row.file
-            click.secho(f"{row.host}  {terminal.plain(file)}", bold=True)
+            click.secho(f"{row.host}  {plain(file)}", bold=True)
         state = click.style(row.state, fg=COLOURS.get(row.state))
         about = row.reason or f"profile {row.profile or 'none'}{', ' if row.package else ''}{row.package}"
         if row.keyring:
             about += f", {len(row.keyring)} secrets in the keyring"
-        name = terminal.plain(row.server)
+        name = plain(row.server)
         click.echo(terminal.row(f"  {name:<24}{' ' * (len(name) >= 24)}{state}", 39, about))
         for text in (*row.drift, *(f"a secret in plain text: {where}" for where in row.plaintext)):
             click.secho(terminal.row("", 39, text), fg="red")

@@ -16,6 +16,7 @@ from mcpbox.errors import McpboxError, UsageError
 from mcpbox.packages import terminal
 from mcpbox.pinning import diff, store
 from mcpbox.pinning.store import Pin, Store
+from mcpbox.shown import plain
 
 COLOURS = {"approved": "green", "new": "yellow", "changed": "red", "-": "red", "+": "green"}
 
@@ -35,7 +36,7 @@ def list_(server: str, as_json: bool) -> int:
             name = pin.server
             own = [each for each in found if each.server == name]
             waiting = sum(each.status != "approved" for each in own)
-            click.secho(terminal.plain(f"{name}  {len(own) - waiting} approved, {waiting} waiting"), bold=True)
+            click.secho(plain(f"{name}  {len(own) - waiting} approved, {waiting} waiting"), bold=True)
         lead = f"  {click.style(f'{pin.status:<10}', fg=COLOURS[pin.status])}{pin.kind:<18}{_label(pin)}"
         click.echo(terminal.row(lead, 62, _history(pin)))
     if any(pin.status != "approved" for pin in found):
@@ -154,10 +155,10 @@ def _update(pin: Pin) -> tuple[str, str]:
 
 def _show(pin: Pin) -> None:
     what = f"{pin.server}: {pin.kind} {_label(pin)}" if pin.name else f"{pin.server}: {pin.kind}"
-    click.secho(terminal.plain(f"{what}: {pin.status}, {_history(pin)}"), bold=True)
+    click.secho(plain(f"{what}: {pin.status}, {_history(pin)}"), bold=True)
     old = json.loads(pin.approved_text) if pin.approved_text else None
     for line in diff.lines(old, json.loads(pin.pending_text)):
-        click.secho(f"  {terminal.plain(line)}", fg=COLOURS.get(line[:1]))
+        click.secho(f"  {plain(line)}", fg=COLOURS.get(line[:1]))
 
 
 def _differences(pin: Pin) -> dict[str, Any]:

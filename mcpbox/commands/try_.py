@@ -10,6 +10,7 @@ import click
 
 from mcpbox import probe, sandbox
 from mcpbox.errors import McpboxError
+from mcpbox.shown import plain
 from mcpbox.walls import Result, Server, Walls
 
 
@@ -35,7 +36,7 @@ def run(command: Sequence[str], backend: str) -> int:
         click.echo(f"Of {others} more, which an ordinary user cannot make outside either, {blocked} were blocked.")
     for result in escaped:
         click.secho(f"NOT BLOCKED: {result.title} ({result.inside})", fg="red")
-        click.echo(f"  {_plain(result.detail, 78)}")
+        click.echo(f"  {plain(result.detail, 78)}")
     return 0 if answered and not escaped else 1
 
 
@@ -47,18 +48,18 @@ def _call(command: Sequence[str], backend: str) -> bool:
         answer = server.initialize()
         if not answer or "result" not in answer:
             reason = (answer or {}).get("error", {}).get("message", "no answer")
-            raise McpboxError(f"the server did not start: {_plain(reason, 500)}")
+            raise McpboxError(f"the server did not start: {plain(reason, 500)}")
         info = answer["result"].get("serverInfo", {})
-        title = _plain(f"{info.get('name', 'The server')} {info.get('version', '')}", 40)
+        title = plain(f"{info.get('name', 'The server')} {info.get('version', '')}", 40)
         click.echo(f"{title} answers from its {backend} sandbox.")
         listed = (server.request("tools/list", {}) or {}).get("result", {}).get("tools", [])
-        names = _plain(", ".join(str(tool["name"]) for tool in listed), 56)
+        names = plain(", ".join(str(tool["name"]) for tool in listed), 56)
         click.echo(f"It offers {len(listed)} tools: {names}")
         name, arguments = _harmless(listed)
         if name:
             result = (server.request("tools/call", {"name": name, "arguments": arguments}) or {}).get("result", {})
             text = next((part.get("text", "") for part in result.get("content", []) if part.get("type") == "text"), "")
-            click.echo(_plain(f"{name} says: {text or result}", 78))
+            click.echo(plain(f"{name} says: {text or result}", 78))
         click.echo()
         return True
     finally:
@@ -84,9 +85,3 @@ def _show(result: Result) -> None:
         outside = "needs root" if "root" in probe.NO_CONTROL[result.name] else "no control"
     inside = click.style(result.inside, fg=colours.get(result.inside, "yellow"))
     click.echo(f"  {result.title:<42}{outside:<12}{inside}")
-
-
-def _plain(text: object, limit: int = 200) -> str:
-    """On one line and without what a terminal obeys: it comes from a server that nobody has to trust (CWE-150)."""
-    shown = "".join(character if character.isprintable() else " " for character in str(text))
-    return shown if len(shown) <= limit else shown[: limit - 1] + "…"

@@ -19,6 +19,7 @@ from mcpbox import paths
 from mcpbox.errors import PackageError, Unprepared
 from mcpbox.packages import lock, spec, store
 from mcpbox.packages.model import Request
+from mcpbox.shown import plain
 
 #: How often it is looked whether another process is done.
 INTERVAL_MS = 100
@@ -45,7 +46,7 @@ def _here(missing: Unprepared) -> None:
             missing.request, missing.backend, approve=terminal.approve, progress=line.show, approved="user"
         )
     if notice := prepare.notice(entry):
-        sys.stderr.write(f"[mcpbox] {terminal.plain(notice)}\n")
+        sys.stderr.write(f"[mcpbox] {plain(notice)}\n")
 
 
 def _beside(missing: Unprepared, deadline: float) -> None:

@@ -7,6 +7,9 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
+from mcpbox.errors import UsageError
+from mcpbox.shown import plain
+
 ERASE = "\r\x1b[K"
 
 
@@ -44,9 +47,18 @@ def ask(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def plain(text: str) -> str:
-    """Without what a terminal obeys: names and summaries come from strangers (CWE-150)."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+def agreed(question: str, yes: bool) -> bool:
+    """Whether the user agrees, or has done so by ``yes``. Raises UsageError where there is nobody to ask."""
+    if yes:
+        return True
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError("there is nobody to ask", "give --yes, or --dry-run to see what would be done")
+    return ask(question)
+
+
+def say(message: str, hint: str = "") -> None:
+    """A line on standard error, as of an error that ends nothing."""
+    sys.stderr.write(f"mcpbox: {plain(message)}\n" + (f"        {plain(hint)}\n" if hint else ""))
 
 
 def row(lead: str, at: int, text: str) -> str:

@@ -10,8 +10,6 @@ from mcpbox.listing import CHANGED, Pages, cursor
 from mcpbox.naming import Globs, is_plain
 from mcpbox.policy.base import Change, Consult, Refuse, Rules, Side, Verdict, field, quoted, some
 
-OF_PROFILE = "in the server's profile"
-
 
 class ToolAllowlist:
     """By name, and by what a server says of a tool in its annotations, which can only hide it.

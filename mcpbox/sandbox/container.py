@@ -1,4 +1,4 @@
-"""What an engine is asked for: a locked-down container for a spec, and one for its egress relay. No I/O."""
+"""What an engine is asked for: a locked-down container for a spec, and one for its egress relay. Asks nothing."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def run(words, stdin="", timeout=30, environment=None):
     return {"code": done.returncode, "out": done.stdout.decode("latin-1"), "err": done.stderr.decode("latin-1")}
 
 
-TOOL = {"name": "run", "inputSchema": {"type": "object"}}
+TOOL: dict[str, object] = {"name": "run", "inputSchema": {"type": "object"}}
 
 for line in sys.stdin:
     message = json.loads(line)
