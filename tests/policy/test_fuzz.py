@@ -223,7 +223,7 @@ exchanges = st.builds(
 max_size=3)  # fmt: skip
 
 
-@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, suppress_health_check=list(HealthCheck))
 @given(st.booleans(), st.lists(exchanges, max_size=5))
 def test_no_message_makes_a_policy_fail(greeted: bool, dialogue: list[list[tuple[Side, Any]]]) -> None:
     session = everything()
