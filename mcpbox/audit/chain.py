@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -80,8 +81,12 @@ def plain(event: Mapping[str, Any]) -> Mapping[str, Any]:
 def stamp(nanoseconds: int) -> str:
     """A time since the epoch as "2026-11-21T13:22:03.123456Z"."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    whole = datetime.fromtimestamp(seconds, UTC)
-    return f"{whole.isoformat()[:19]}.{rest // 1000:06}Z"
+    return f"{_second(seconds)}.{rest // 1000:06}Z"
+
+
+@lru_cache(maxsize=1)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
 def content(value: Any) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from mcpbox.audit import chain
 from mcpbox.errors import McpboxError
 
 KEY_BYTES = 32
+#: What SHA-256 takes at a time (FIPS 180-4).
+_BLOCK = 64
 
 
 def kept(value: Any, key: bytes, *, full: bool) -> dict[str, Any]:
@@ -19,15 +22,25 @@ def kept(value: Any, key: bytes, *, full: bool) -> dict[str, Any]:
 
     The key keeps what is short from being guessed by trying.
     """
-    import hmac
-
     text = chain.content(value)
-    found: dict[str, Any] = {"digest": f"hmac-sha256:{hmac.digest(key, text, 'sha256').hex()}"}
+    inner, outer = (each.copy() for each in _keyed(key))
+    inner.update(text)
+    outer.update(inner.digest())
+    found: dict[str, Any] = {"digest": f"hmac-sha256:{outer.hexdigest()}"}
     if full:
         found["content"] = text[: chain.MAX_CONTENT].decode(errors="ignore")
         if len(text) > chain.MAX_CONTENT:
             found["content_bytes"] = len(text)
     return found
+
+
+@lru_cache(maxsize=4)
+def _keyed(key: bytes) -> tuple[Any, Any]:
+    """The two hashes of HMAC (RFC 2104) after the key: to copy them takes half the time of beginning anew."""
+    from hashlib import sha256
+
+    block = key.ljust(_BLOCK, b"\0")
+    return sha256(bytes(each ^ 0x36 for each in block)), sha256(bytes(each ^ 0x5C for each in block))
 
 
 def file() -> Path:

@@ -46,16 +46,27 @@ _CLASS = bytes(
 )
 _BLOB_AT = re.compile(rb"[A-Za-z0-9+/_-]{24,8192}")
 _HEX = re.compile(rb"(?:[0-9a-fA-F]{2}){12,}")
-#: The first one apart, so that ``re`` has a literal to look for.
+#: What each begins with, which few texts have; the first one apart, so that ``re`` has a literal to look for.
 _ESCAPED = tuple(
-    re.compile(f"{each}(?:{each}){{7,4096}}")
-    for each in (r"\\x[0-9a-f]{2}", r"\\u00[0-9a-f]{2}", "%[0-9a-f]{2}", "&#x?[0-9a-f]{2,4};")
+    (begin, re.compile(f"{each}(?:{each}){{7,4096}}"))
+    for begin, each in (
+        ("\\x", r"\\x[0-9a-f]{2}"),
+        ("\\u00", r"\\u00[0-9a-f]{2}"),
+        ("%", "%[0-9a-f]{2}"),
+        ("&#", "&#x?[0-9a-f]{2,4};"),
+    )
 )
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})|\\u00([0-9a-f]{2})|%([0-9a-f]{2})|&#x([0-9a-f]{2,4});|&#([0-9]{2,4});")
-_SPACED_OUT = re.compile(r" [a-z] [a-z] [a-z] |[a-z]([.\-_*|])[a-z]\1[a-z]\1[a-z]\1")
+#: Small letters, blanks, and what else stands between the letters of a word that is spaced out.
+_SPACES = bytes(
+    0x61 if chr(code).islower() and code < 128 else 0x2E if chr(code) in ".-_*|" else 0x20 if code == 32 else 0
+    for code in range(256)
+)
 _SPACED = re.compile(r"(?<![^\W_])(?:[a-z]([ .\-_*|])(?:[a-z]\1){5,200}[a-z])(?![^\W_])")
 _LEET = str.maketrans("013457@$!|", "oieastasil")
-_LEETED = re.compile(r"[a-z][013457@$!|][a-z013457@$!|]")
+_LEETERS = bytes(
+    0x61 if chr(code).islower() and code < 128 else 0x31 if chr(code) in "013457@$!|" else 0 for code in range(256)
+)
 #: Words of the phrases that matter, as they look when reversed and rotated, and a space in a URL.
 _REVERSED = ("snoitcurtsni", "tpmorp metsys")
 _ROTATED = tuple(
@@ -147,7 +158,7 @@ def _decoded(
         if worst and worst.weight >= _DISGUISED:
             # Nobody disguises what is harmless.
             yield Hit(start, end, _ENCODED_AS + worst.kind, 100)
-    if (where == "definition" or len(plain) <= _BLOB) and _LEETED.search(plain):
+    if (where == "definition" or len(plain) <= _BLOB) and is_leeted(plain):
         read = plain.translate(_LEET)
         for hit in _phrases(read, where):
             if hit.weight >= _DISGUISED and read[hit.start : hit.end] != plain[hit.start : hit.end]:
@@ -160,8 +171,8 @@ def _parts(
     """Parts of ``plain`` that are something else decoded: where, and what."""
     if len(pairs) == 1 and text.isascii():
         yield from _blobs(text)
-    for escaped in _ESCAPED:
-        for match in escaped.finditer(plain):
+    for begin, escaped in _ESCAPED:
+        for match in escaped.finditer(plain) if begin in plain else ():
             yield *match.span(), _ESCAPE.sub(lambda one: chr(_code(one)), match[0])
     end = 0
     for mark, at in marked:
@@ -174,9 +185,21 @@ def _parts(
             yield start, end, _ESCAPE.sub(lambda one: chr(_code(one)), part)
         else:
             yield start, end, codecs.decode(part, "rot13") if mark in _ROTATED else part[::-1]
-    if (where == "definition" or len(plain) <= _BLOB) and _SPACED_OUT.search(plain):
+    if (where == "definition" or len(plain) <= _BLOB) and may_be_spaced_out(plain):
         for match in _SPACED.finditer(plain):
             yield *match.span(), match[0].replace(match[1], "")
+
+
+def is_leeted(plain: str) -> bool:
+    """Whether a numeral or sign that is read as a letter stands in a word of small letters."""
+    letters = plain.encode("utf-8", "surrogatepass").translate(_LEETERS)
+    return b"a1a" in letters or b"a11" in letters
+
+
+def may_be_spaced_out(plain: str) -> bool:
+    """Whether letters stand apart in a row, by blanks or by other signs."""
+    marks = plain.encode("utf-8", "surrogatepass").translate(_SPACES)
+    return b" a a a " in marks or b"a.a.a.a." in marks
 
 
 def _code(match: re.Match[str]) -> int:

@@ -51,8 +51,9 @@ class Store:
         self._listed = -1
         self._known: dict[int, Origin] = {}
         self._used: dict[Origin, None] = {}
+        self._file = -1
         # So that the others are not alone.
-        with _locked(self._own):
+        with self._locked():
             pass
 
     def keep(self, tool: str, prints: Collection[int]) -> None:
@@ -88,18 +89,42 @@ class Store:
         for reader in self._others.values():
             reader.close()
         self._others.clear()
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
     def _append(self, tool: str, prints: array[int]) -> None:
         name = tool.encode()[:LONGEST_NAME]
         record = _RECORD.pack(int(time.time()), len(name), len(prints)) + name + prints[:KEPT].tobytes()
-        with _locked(self._own) as file:
+        with self._locked() as file:
             end = _end(file)
             if end + len(record) <= _FULL:
                 _write(file, record, end)
                 return
             self._compact(file, end)
-        with _locked(self._own) as file:
+        with self._locked() as file:
             _write(file, record, _end(file))
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        """The own file, made if it is not there, under its lock; it stays open, since each result is put into it."""
+        while True:
+            if self._file < 0:
+                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+                self._file = os.open(self._own, flags, 0o600)
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            try:
+                status = os.fstat(self._file)
+                # Else it was replaced while this waited, or since the last time.
+                if status.st_nlink:
+                    if status.st_size < _PAGE:
+                        os.pwrite(self._file, _HEAD.pack(_MAGIC, _PAGE, 0).ljust(_PAGE, b"\0"), 0)
+                    yield self._file
+                    return
+            finally:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+            os.close(self._file)
+            self._file = -1
 
     def _compact(self, file: int, end: int) -> None:
         """Put a file in its place that has the newest results, and the names of all tools."""
@@ -187,24 +212,6 @@ class _Reader:
         if self._page is not None:
             self._page.close()
         os.close(self._file)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[int]:
-    """The file at ``path``, made if it is not there, under its lock."""
-    while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            # Replaced while this waited.
-            if not os.fstat(file).st_nlink:
-                continue
-            if os.fstat(file).st_size < _PAGE:
-                os.pwrite(file, _HEAD.pack(_MAGIC, _PAGE, 0).ljust(_PAGE, b"\0"), 0)
-            yield file
-            return
-        finally:
-            os.close(file)
 
 
 def _end(file: int) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 from mcpbox.definitions import MAX_DEFINITIONS
 from mcpbox.jsonrpc import Message, Notification, Request, Response
 from mcpbox.listing import CHANGED, Pages, cursor
-from mcpbox.naming import Globs, is_plain
+from mcpbox.naming import MAX_NAME, Globs, is_plain
 from mcpbox.policy.base import Change, Consult, Refuse, Rules, Side, Verdict, field, quoted, some
 
 
@@ -22,6 +22,7 @@ class ToolAllowlist:
     def __init__(self, rules: Rules) -> None:
         self._globs = Globs(((rules.tools_allow, rules.tools_deny), *rules.tools_host))
         self._hide = frozenset(rules.tools_hide)
+        self._judged: dict[str, bool] = {}
         self._pages = Pages()
         #: Whether the server's own annotations hide a tool that it has listed.
         self._hidden: dict[str, bool] = {}
@@ -86,7 +87,11 @@ class ToolAllowlist:
         return isinstance(name, str) and self._allowed(name) and not self._hidden.get(name, False)
 
     def _allowed(self, name: str) -> bool:
-        return is_plain(name) and self._globs.allow(name)
+        if (allowed := self._judged.get(name)) is None:
+            allowed = is_plain(name) and self._globs.allow(name)
+            if len(self._judged) < MAX_DEFINITIONS and len(name) <= MAX_NAME:
+                self._judged[name] = allowed
+        return allowed
 
 
 def traits(tool: Any) -> set[str]:

@@ -180,3 +180,10 @@ def test_a_flood_of_words_is_an_attack_itself(word: str) -> None:
 @given(st.text(max_size=300), st.sampled_from(["definition", "data"]))
 def test_any_text_is_scanned(text: str, where: Where) -> None:
     assert all(0 <= hit.start <= hit.end <= len(text) for hit in scan_text(text, where=where))
+
+
+@given(st.text(st.sampled_from("aZ10$ .-_*|é"), max_size=60))
+def test_a_word_that_is_spaced_out_or_in_numerals_is_never_passed_by(text: str) -> None:
+    assert instructions.is_leeted(text) == bool(re.search(r"[a-z][013457@$!|][a-z013457@$!|]", text))
+    if re.search(r" [a-z] [a-z] [a-z] |[a-z]([.\-_*|])[a-z]\1[a-z]\1[a-z]\1", text):
+        assert instructions.may_be_spaced_out(text)
