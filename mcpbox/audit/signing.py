@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcpbox import paths
+from mcpbox import config, paths
 from mcpbox.audit import chain, ledger
 from mcpbox.errors import McpboxError, SecretError
 from mcpbox.secrets.reference import Reference
@@ -78,13 +78,9 @@ def sign(seconds: float, *, always: bool = False) -> ledger.Place | None:
         key = _key(place)
         public = key.public_key().public_bytes_raw().hex()
 
-        def signature(last: ledger.Place) -> Mapping[str, Any]:
-            fields = {**ledger.after(last), "event": "signature", "key": public}
-            return {**fields, "signature": key.sign(CONTEXT + chain.digest(chain.encode(fields)).encode()).hex()}
-
         _publish(public)
         with ledger.locked():
-            signed = ledger.extend(signature, sync=True)
+            signed = ledger.extend(_signed_by(key)({"event": "signature"}), sync=True)
         place.set(head_item(), f"{signed.seq}:{signed.hash}")
         return signed
 
@@ -119,13 +115,45 @@ def keyring_state(seconds: float) -> tuple[str, ledger.Place | None]:
     return key, _place(known) if known else None
 
 
+#: Makes of a line's fields what ``ledger.extend`` wants.
+Attest = Callable[[Mapping[str, Any]], Callable[[ledger.Place], Mapping[str, Any]]]
+
+
+def attest(seconds: float) -> Attest:
+    """What puts a signature of its own on a line that takes something away: whoever can only write to the ledger and
+    waits for the next signature must not be able to say the like.
+
+    The lines stay without where nothing was ever signed, or nothing is to be. Raises SecretError.
+    """
+    from mcpbox.secrets import store
+
+    unsigned: Attest = lambda fields: lambda _: fields  # noqa: E731  # a function that makes functions
+    if config.load().audit.sign == "off":
+        return unsigned
+    try:
+        if not possible():
+            raise SecretError("there is no keyring, and the audit was signed before", UNDO)
+        with ledger.locked(seconds + ASIDE, what="signing"):
+            key = _key(store.place(seconds))
+            _publish(key.public_key().public_bytes_raw().hex())
+    except SecretError:
+        if public_keys():
+            raise
+        return unsigned
+    return _signed_by(key)
+
+
 def accept(seconds: float) -> None:
-    """Take the ledger as it is: its signatures go on from here. Raises SecretError."""
+    """Take the ledger as it is, and say so in it: its signatures go on from here. Raises SecretError."""
     from mcpbox.secrets import store
 
     place = store.place(seconds)
-    if place.get(head_item()) is not None:
+    if (known := place.get(head_item())) is not None:
         place.delete(head_item())
+    with ledger.locked(seconds + ASIDE, what="signing"):
+        line = _signed_by(_key(place))({"event": "accepted", "lacked": known or ""})
+    with ledger.locked():
+        ledger.extend(line, sync=True)
     sign(seconds)
 
 
@@ -201,6 +229,19 @@ def _place(text: str) -> ledger.Place:
     if not seq.isdecimal():
         raise SecretError(f"{head_item()} is not what mcpbox keeps there", UNDO)
     return ledger.Place(int(seq), found)
+
+
+def _signed_by(key: Ed25519PrivateKey) -> Attest:
+    public = key.public_key().public_bytes_raw().hex()
+
+    def attested(fields: Mapping[str, Any]) -> Callable[[ledger.Place], Mapping[str, Any]]:
+        def line(last: ledger.Place) -> Mapping[str, Any]:
+            whole = {**ledger.after(last), **chain.plain(fields), "key": public}
+            return {**whole, "signature": key.sign(CONTEXT + chain.digest(chain.encode(whole)).encode()).hex()}
+
+        return line
+
+    return attested
 
 
 def _key(place: Place) -> Ed25519PrivateKey:

@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from mcpbox import config, paths
-from mcpbox.audit import chain, ledger, reading
+from mcpbox.audit import chain, ledger, reading, signing
 
 #: Who closes a session that did not close itself.
 LATER = "the next command"
 #: Bytes from which the ledger is cut, and seconds between two looks at what can be removed.
 FOLD_BYTES = 8 << 20
 PRUNE_SECONDS = 3600.0
-DAY = 86400.0
+DAY = 86400
 
 
 def close_dead() -> int:
@@ -31,7 +32,8 @@ def close_dead() -> int:
         try:
             if (place := opened(session)) is None:
                 _forget(ledger.segment(name, session, 1))
-            else:
+            # Whoever was killed between its close and the end of its mark has closed it already.
+            elif _line_of(b"close", session) is None:
                 ledger.append(_end(name, session, place), sync=True)
                 closed += 1
             mark.drop()
@@ -44,24 +46,29 @@ def prune(wanted: config.Audit) -> int:
     """Remove closed sessions that are older than ``keep_days``, and then what is beyond ``keep_bytes``; how many.
 
     There it is the oldest session of the server with the most bytes that goes: a server that fills the disk pushes out
-    what it has written itself, not what others have.
+    what it has written itself, not what others have. How old a session is, the ledger says: the time of a file is
+    whatever somebody made it. Raises SecretError where the ledger was signed and cannot be now.
     """
-    servers: dict[str, list[tuple[float, int, reading.SessionLog]]] = {}
+    servers: dict[str, list[tuple[str, int, reading.SessionLog]]] = {}
+    ended = _ends()
     for directory in sorted(ledger.sessions_dir().iterdir()):
         for log in reading.in_directory(directory) if directory.is_dir() and not directory.is_symlink() else ():
             with suppress(FileNotFoundError):
-                size = sum(file.stat().st_size for file in log.files)
-                servers.setdefault(log.name, []).append((log.changed, size, log))
+                size = sum(_bytes(file.stat()) for file in log.files)
+                # What the ledger does not know, nobody but its user may remove.
+                if log.id in ended:
+                    servers.setdefault(log.name, []).append((ended[log.id], size, log))
     # Only now: a session that began meanwhile is among them.
     unclosed = ledger.unclosed()
-    oldest, gone = time.time() - wanted.keep_days * DAY, 0
+    oldest, gone = chain.stamp(max(0, time.time_ns() - wanted.keep_days * DAY * 1_000_000_000)), 0
+    remove = _Remover()
     totals = {name: sum(size for _, size, _ in logs) for name, logs in servers.items()}
     for name, logs in servers.items():
         logs.sort(key=lambda found: (found[0], found[2].id), reverse=True)
         kept = [found for found in logs if found[2].id not in unclosed]
         while wanted.keep_days and kept and kept[-1][0] < oldest:
             _, size, log = kept.pop()
-            gone += _remove(log, f"older than {wanted.keep_days} days")
+            gone += remove(log, f"older than {wanted.keep_days} days")
             totals[name] -= size
         servers[name] = kept
     while wanted.keep_bytes and sum(totals.values()) > wanted.keep_bytes:
@@ -70,7 +77,7 @@ def prune(wanted: config.Audit) -> int:
             break
         name = max(removable, key=totals.__getitem__)
         _, size, log = servers[name].pop()
-        gone += _remove(log, f"beyond {wanted.keep_bytes} bytes")
+        gone += remove(log, f"beyond {wanted.keep_bytes} bytes")
         totals[name] -= size
     return gone
 
@@ -91,8 +98,11 @@ def fold(limit: int = FOLD_BYTES) -> None:
     """Drop the ledger's oldest lines, if it is longer than ``limit`` bytes: those of sessions that were removed.
 
     A line at its end says where it begins since then and after which hash, and is signed with all the rest. What was
-    signed last stays, and so does what sessions need that are still there.
+    signed last stays, and so does what sessions need that are still there. Raises SecretError as ``prune`` does.
     """
+    if not ledger.file().exists() or ledger.file().stat().st_size <= limit:
+        return
+    attest = signing.attest(signing.ASIDE)
     with suppress(FileNotFoundError), ledger.locked():
         if ledger.file().stat().st_size <= limit:
             return
@@ -106,7 +116,7 @@ def fold(limit: int = FOLD_BYTES) -> None:
             return
         first = msgspec.json.decode(lines[at])
         dropped = {"event": "fold", "first": first["seq"], "after": first["prev"]}
-        ledger.extend(lambda _: dropped, sync=True)
+        ledger.extend(attest(dropped), sync=True)
         temporary = ledger.file().with_name(f"ledger.{os.getpid()}")
         kept = ledger.file().read_bytes()[sum(map(len, lines[:at])) :]
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as opened:
@@ -152,18 +162,53 @@ def _end(name: str, session: str, place: str) -> Mapping[str, Any]:
 
 def opened(session: str) -> str | None:
     """The hash of the ledger's line that opened a session; None if it has none."""
+    line = _line_of(b"open", session)
+    return None if line is None else chain.digest(line[:-1])
+
+
+def _line_of(event: bytes, session: str) -> bytes | None:
     with suppress(FileNotFoundError):
         for line in reading.whole_lines(ledger.file()):
-            if b'"event":"open"' in line and b'"session":"%s"' % session.encode() in line:
-                return chain.digest(line[:-1])
+            if b'"event":"%s"' % event in line and b'"session":"%s"' % session.encode() in line:
+                return line
     return None
 
 
-def _remove(log: reading.SessionLog, why: str) -> int:
-    """Remove the files of a session; the ledger says so first."""
-    ledger.append({"event": "prune", "session": log.id, "name": log.name, "reason": why}, sync=True)
-    for file in reversed(log.files):
-        file.unlink(missing_ok=True)
-    with suppress(OSError):
-        Path(ledger.sessions_dir() / log.name).rmdir()
-    return 1
+class _Line(Struct):
+    time: str
+    session: str = ""
+
+
+def _ends() -> dict[str, str]:
+    """When each session that the ledger knows was last told of in it."""
+    found = {}
+    with suppress(FileNotFoundError):
+        for line in reading.whole_lines(ledger.file()):
+            with suppress(*chain.UNREADABLE):
+                parsed = msgspec.json.decode(line, type=_Line)
+                found[parsed.session] = parsed.time
+    return found
+
+
+def _bytes(file: os.stat_result) -> int:
+    """What it takes of the disk: a file that is nothing but a hole must not push out others."""
+    return min(file.st_size, file.st_blocks * 512)
+
+
+class _Remover:
+    """Removes the files of sessions; the ledger says so first."""
+
+    def __init__(self) -> None:
+        self._attest: signing.Attest | None = None
+
+    def __call__(self, log: reading.SessionLog, why: str) -> int:
+        self._attest = self._attest or signing.attest(signing.ASIDE)
+        line = self._attest({"event": "prune", "session": log.id, "name": log.name, "reason": why})
+        # The files go before the lock does: whoever reads that they are removed finds none.
+        with ledger.locked():
+            ledger.extend(line, sync=True)
+            for file in reversed(log.files):
+                file.unlink(missing_ok=True)
+        with suppress(OSError):
+            Path(ledger.sessions_dir() / log.name).rmdir()
+        return 1

@@ -20,7 +20,7 @@ MAX_NOTES = 20
 
 def run(names: Sequence[str], as_json: bool, accept: bool) -> int:
     """Print what was changed; 1 if anything was. Killed sessions are closed first, and what is not signed is signed."""
-    if names and (unknown := set(names) - {log.name for log in reading.sessions(names)}):
+    if names and (unknown := set(names) - {log.name for log in reading.sessions(names)} - verify.names()):
         raise UsageError(f"nothing is on record of {', '.join(sorted(unknown))}", "see: mcpbox audit verify")
     upkeep.close_dead()
     if accept:

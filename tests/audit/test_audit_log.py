@@ -8,6 +8,8 @@ import os
 import stat
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -206,17 +208,21 @@ def test_heads_come_while_a_session_runs(monkeypatch: pytest.MonkeyPatch) -> Non
     assert [line["event"] for line in told()] == ["open", "head", "close"]
 
 
-def old(log: Log, days: float) -> None:
-    for file in log.path.parent.glob(f"{log.session}.*"):
-        os.utime(file, (0, time.time() - days * upkeep.DAY))
+@contextmanager
+def ago(days: float) -> Iterator[None]:
+    """What is written is as if it had been then."""
+    now = time.time_ns() - int(days * upkeep.DAY * 1e9)
+    with pytest.MonkeyPatch.context() as then:
+        then.setattr(time, "time_ns", lambda: now)
+        yield
 
 
 def written(name: str, session: str, days: float, size: int = 0) -> Log:
-    log = Log(name, session, who=WHO)
-    for _ in range(size // 4000):
-        log.record({"event": "call", "target": "x" * 3800})
-    log.close()
-    old(log, days)
+    with ago(days):
+        log = Log(name, session, who=WHO)
+        for _ in range(size // 4000):
+            log.record({"event": "call", "target": "x" * 3800})
+        log.close()
     return log
 
 
@@ -228,8 +234,8 @@ def test_old_sessions_go_and_the_ledger_says_so() -> None:
     written("a", "old", 91)
     written("a", "new", 89)
     written("b", "older", 400)
-    running = Log("b", "running", who=WHO)
-    old(running, 400)
+    with ago(400):
+        running = Log("b", "running", who=WHO)
     assert upkeep.prune(Audit(keep_days=90)) == 2 and kept() == {"new", "running"}
     assert [line["session"] for line in told() if line["event"] == "prune"] == ["old", "older"]
     assert verify().problems == []
@@ -300,7 +306,7 @@ def test_records_are_not_removed_because_the_ledger_is() -> None:
 
 
 def test_reading_chooses_and_passes_over_what_is_none() -> None:
-    written("a", "old", 5)
+    os.utime(written("a", "old", 0).path, (0, time.time() - 5 * upkeep.DAY))
     log = written("b", "new", 0)
     with log.path.open("ab") as opened:
         opened.write(b'garbage\n[1]\n{"event":"torn')

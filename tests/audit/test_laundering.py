@@ -1,0 +1,244 @@
+"""What mcpbox itself does to the records is no way to hide what somebody else did to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mcpbox import cli, config, paths
+from mcpbox.audit import chain, ledger, rewrite, signing, upkeep, writer
+from mcpbox.audit.verify import verify
+from mcpbox.audit.writer import Log
+from mcpbox.errors import McpboxError
+from mcpbox.secrets import vault
+
+SECONDS = 5.0
+DAY = 86400 * 1_000_000_000  # nanoseconds
+
+
+@pytest.fixture(autouse=True)
+def keyring(home: Path) -> None:
+    vault.create("key-file", key_file=home / "key")
+
+
+def session(name: str, *, close: bool = True, head: int = 0) -> Log:
+    """One of twenty records, with a head in the ledger after ``head`` of them."""
+    log = Log("server", name, who={"user": "me"})
+    for number in range(1, 20):
+        log.record({"event": "call", "target": "read", "id": number, "note": "value-to-take-out"})
+        if number + 1 == head:
+            log._head()
+    if close:
+        log.close()
+    else:
+        log._mark.leave()
+        os.close(log._fd)
+    return log
+
+
+def signed(*, off: bool = True) -> None:
+    if off:
+        (paths.config_dir() / "config.toml").write_text('[audit]\nsign = "off"\n')
+    signing.sign(SECONDS)
+    assert verify().problems == []
+
+
+def append(**fields: object) -> None:
+    """As anybody who can write to the file can."""
+    ledger.append(fields)
+
+
+def cut(file: Path, count: int) -> str:
+    kept = file.read_bytes().splitlines(keepends=True)[:count]
+    file.write_bytes(b"".join(kept))
+    return chain.digest(kept[-1][:-1])
+
+
+def remade(file: Path) -> tuple[int, str]:
+    """Every record says something else, and the chain is whole."""
+    previous, made = "", []
+    for line in file.read_bytes().splitlines():
+        record = json.loads(line.replace(b'"read"', b'"fine"'))
+        made.append(chain.encode(record | {"prev": previous or record["prev"]}))
+        previous = chain.digest(made[-1])
+    file.write_bytes(b"".join(line + b"\n" for line in made))
+    return len(made), previous
+
+
+def kinds() -> set[str]:
+    return {problem.kind for problem in verify().problems}
+
+
+def test_what_was_cut_off_a_killed_session_before_it_is_closed_is_found() -> None:
+    log = session("s0", close=False, head=10)
+    signed()
+    cut(log.path, 5)
+    assert upkeep.close_dead() == 1
+    signing.sign(SECONDS)
+    assert kinds() == {"cut"}
+
+
+@pytest.mark.parametrize("count", [-1, 0, 3])
+def test_a_head_that_nobody_writes_so_takes_nothing_from_those_before_it(count: int) -> None:
+    log = session("s0", close=False, head=10)
+    signed()
+    remade(log.path)
+    append(event="head", session="s0", name="server", count=count, head="")
+    upkeep.close_dead()
+    signing.sign(SECONDS)
+    assert "changed" in kinds()
+
+
+def test_a_rewrite_that_the_key_did_not_sign_is_found_though_the_ledger_was_signed_after_it() -> None:
+    log = session("s0")
+    signed()
+    count, head = remade(log.path)
+    append(event="rewrite", session="s0", name="server", count=count, head=head, reason=rewrite.WHY)
+    signing.sign(SECONDS)
+    assert "rewrite" in kinds()
+
+
+def test_a_session_that_was_changed_is_not_made_whole_by_a_rewrite() -> None:
+    log = session("s0")
+    signed()
+    remade(log.path)
+    before = log.path.read_bytes()
+    with pytest.raises(McpboxError, match="was changed"):
+        rewrite.rewrite(lambda line: line.replace(b"value-to-take-out", b"*"))
+    assert log.path.read_bytes() == before and "changed" in kinds()
+
+
+def test_a_rewrite_is_signed_and_told_of() -> None:
+    session("s0")
+    session("s1")
+    signed(off=False)
+    assert rewrite.rewrite(lambda line: line.replace(b"value-to-take-out", b"*")) == []
+    report = verify()
+    assert report.problems == []
+    assert any("19 records of the session s0 were written anew: values that" in note for note in report.notes)
+
+
+def test_a_file_that_looks_old_is_not_removed_for_its_age() -> None:
+    log = session("s0")
+    signed()
+    os.utime(log.path, (0, 0))
+    assert upkeep.prune(config.Audit(keep_days=30, keep_bytes=0)) == 0
+    assert log.path.exists()
+
+
+def test_a_session_is_removed_for_its_age_by_what_the_ledger_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = session("s0")
+    signed(off=False)
+    now = time.time_ns() + 31 * DAY
+    monkeypatch.setattr(time, "time_ns", lambda: now)
+    assert upkeep.prune(config.Audit(keep_days=30, keep_bytes=0)) == 1
+    report = verify()
+    assert not log.path.exists() and report.problems == []
+    assert any("1 session was removed" in note and "older than 30 days" in note for note in report.notes)
+
+
+def test_a_removal_that_the_key_did_not_sign_is_told_of() -> None:
+    log = session("s0")
+    signed()
+    append(event="prune", session="s0", name="server", reason="older than 90 days")
+    log.path.unlink()
+    signing.sign(SECONDS)
+    assert "prune" in kinds()
+
+
+def test_a_ledger_that_was_cut_from_the_front_is_found_whatever_it_says() -> None:
+    shutil.rmtree(session("s0").path.parent)
+    session("s1")
+    signing.sign(SECONDS)
+    told = ledger.file().read_bytes().splitlines(keepends=True)
+    at = next(index for index, line in enumerate(told) if b'"session":"s1"' in line)
+    first = json.loads(told[at])
+    ledger.file().write_bytes(b"".join(told[at:]))
+    append(event="fold", first=first["seq"], after=first["prev"])
+    signing.sign(SECONDS)
+    assert "missing" in kinds()
+
+
+def test_a_session_that_was_killed_after_its_close_is_not_closed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr(ledger.Mark, "drop", ledger.Mark.leave)
+        session("s0")
+    assert upkeep.close_dead() == 0
+    assert ledger.unclosed() == {} and verify().problems == []
+
+
+def test_taking_the_ledger_as_it_is_leaves_a_record() -> None:
+    session("s0")
+    signed(off=False)
+    told = ledger.file().read_bytes().splitlines(keepends=True)
+    session("s1")
+    signing.sign(SECONDS)
+    ledger.file().write_bytes(b"".join(told))
+    shutil.rmtree(paths.audit_dir() / "sessions" / "server")
+    assert cli.run(["audit", "verify", "--accept"]) == 1
+    assert any("was taken as it is" in note for note in verify().notes)
+
+
+def test_a_server_whose_records_are_all_gone_can_be_asked_for() -> None:
+    log = session("s0")
+    signed()
+    shutil.rmtree(log.path.parent)
+    assert cli.run(["audit", "verify", "server"]) == 1
+
+
+def test_a_session_that_has_begun_but_is_not_in_the_ledger_yet_is_no_tampering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It begins while the others are looked at."""
+    session("s0")
+    mark: list[ledger.Mark] = []
+
+    def begun(original: Callable[..., object] = ledger.unclosed) -> object:
+        found = original()
+        if not mark:
+            mark.append(ledger.mark("server", "s1"))
+            ledger.segment("server", "s1", 1).touch(0o600)
+        return found
+
+    monkeypatch.setattr(ledger, "unclosed", begun)
+    assert verify().problems == []
+    mark[0].drop()
+
+
+def test_a_session_that_is_removed_while_it_is_read_is_no_tampering(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "SEGMENT_BYTES", 1200)
+    session("s0")
+    signed(off=False)
+    from mcpbox.audit import reading
+
+    original = reading.whole_lines
+
+    def removed(file: Path) -> object:
+        if file.name == "s0.2.jsonl":
+            monkeypatch.setattr(reading, "whole_lines", original)
+            now = time.time_ns() + 31 * DAY
+            with monkeypatch.context() as later:
+                later.setattr(time, "time_ns", lambda: now)
+                assert upkeep.prune(config.Audit(keep_days=30, keep_bytes=0)) == 1
+        return original(file)
+
+    monkeypatch.setattr(reading, "whole_lines", removed)
+    assert verify().problems == []
+
+
+def test_a_keyring_that_remembers_no_place_of_this_ledger_is_told_of(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session("s0")
+    signed(off=False)
+    paths.state_dir().rename(home / "elsewhere")
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
+    (home / "state").mkdir()
+    (home / "elsewhere").rename(home / "state" / "mcpbox")
+    report = verify()
+    assert report.problems == []
+    assert any("remembers no place of this ledger" in note for note in report.notes)
