@@ -38,6 +38,9 @@ _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]"
 )
+_ODD = frozenset("01|!35$47@")
+# As in "emaiI"; that of "getIssue" begins a word.
+_CAPITAL = re.compile(r"(?<=[a-z])I(?![A-Za-z])")
 _SEPARATORS = re.compile(r"[\W_]+")
 _SCRIPTS = ("LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "HEBREW", "ARABIC")
 
@@ -104,6 +107,11 @@ def looks(name: str) -> str:
     """The same for names that look alike in print: with 0 for o, a capital i for l, rn for m."""
     plain = _SEPARATORS.sub("", unhidden(name)).replace("I", "l").lower().translate(_PRINT).replace("i", "l")
     return plain.replace("rn", "m").replace("vv", "w")
+
+
+def oddness(name: str) -> int:
+    """How many characters of a name stand where another is expected: of two that look alike, which is the fake."""
+    return sum(not char.isascii() or char in _ODD for char in name) + len(_CAPITAL.findall(name))
 
 
 def is_mixed(name: str) -> bool:

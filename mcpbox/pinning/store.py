@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ VERSION = 1
 MAX_BYTES = 32 << 20
 #: Seconds to wait for another process that writes; a transaction takes milliseconds.
 PATIENCE = 5.0
+#: Definitions of one server that others are compared with, and characters of their names (server/tools has 128).
+MAX_NEIGHBOURS, MAX_NEIGHBOUR_NAME = 1000, 256
 
 _SCHEMA = f"""
 CREATE TABLE servers (
@@ -258,18 +260,31 @@ class Store:
         )
         return [msgspec.convert(dict(zip(Pin.__struct_fields__, row, strict=True)), Pin, strict=False) for row in rows]
 
-    def neighbours(self, server: str) -> Iterable[tuple[str, str, str]]:
-        """Server, kind and name of each definition of other servers, approved or not, the first seen first."""
+    def neighbours(self, server: str) -> Sequence[tuple[str, str, str, int]]:
+        """Server, kind, name and place of the definitions of other servers that hosts may see, the first seen first.
+
+        Of one server only so many, and none of a name that no host takes: each costs all others time.
+        """
         return self._db.execute(
-            "SELECT server, kind, name FROM definitions WHERE server != ? AND kind != 'instructions' ORDER BY seen, id",
-            (server,),
+            "SELECT server, kind, name, id FROM (SELECT *, row_number() OVER (PARTITION BY server ORDER BY id) AS place "
+            "FROM definitions WHERE server != ? AND kind != ? AND length(name) <= ? "
+            "AND (approved IS NOT NULL OR passed)) WHERE place <= ? ORDER BY id",
+            (server, GREETING, MAX_NEIGHBOUR_NAME, MAX_NEIGHBOURS),
         ).fetchall()
 
-    def first_seen(self) -> Sequence[tuple[str, str, str]]:
-        """Server, kind and name of each definition of any server, approved or not, the first seen first."""
-        return self._db.execute(
-            "SELECT server, kind, name FROM definitions WHERE kind != 'instructions' ORDER BY seen, id"
-        ).fetchall()
+    def places(self, server: str) -> Mapping[tuple[str, str], int]:
+        """By kind and name, the place of each of its definitions in the order of first sight."""
+        rows = self._db.execute("SELECT kind, name, id FROM definitions WHERE server = ?", (server,)).fetchall()
+        return {(kind, name): id for kind, name, id in rows}
+
+    def has_twin(self, server: str, seen: Seen, kind: str, *, lock: str) -> bool:
+        """Whether the very same is approved of another server that is the same code, as under another name."""
+        found = self._db.execute(
+            "SELECT 1 FROM definitions WHERE server != ? AND kind = ? AND name = ? AND approved = ? "
+            "AND approved_lock = ? AND ? != ''",
+            (server, kind, seen.name, seen.digest, lock, lock),
+        )
+        return found.fetchone() is not None
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -21,11 +21,13 @@ from mcpbox.policy.base import Alert, Change, Consult, Refuse, Rules, Seen, Side
 from mcpbox.texts import strings
 
 if TYPE_CHECKING:
-    from mcpbox.detect.confusable import Likely
-    from mcpbox.detect.mentions import Mention
+    from mcpbox.detect.confusable import Likely, Names
+    from mcpbox.detect.mentions import Mention, Others
 
 #: Definitions named in one record.
 NAMED = 16
+#: Kinds whose names are compared with those of other servers.
+NAMED_KINDS = ("tool", "prompt")
 #: By the request that uses one: the kind, and the list that has it.
 USES = {"tools/call": ("tool", "tools/list"), "prompts/get": ("prompt", "prompts/list")}
 
@@ -56,6 +58,10 @@ class Shadowing:
         #: Of each definition that was listed, why it must not be used, "" if it may.
         self._listed: dict[Key, str] = {}
         self._kept_back: list[Definition] = []
+        self._version: int | None = None
+        self._known: dict[tuple[str, str, str], int] = {}
+        self._others: Others | None = None
+        self._by_kind: dict[str, Names] = {}
 
     def judge(self, side: Side, message: Message) -> Verdict:
         if self._mode == "off":
@@ -126,46 +132,64 @@ class Shadowing:
 
     def _problems(self, definitions: list[Definition]) -> dict[Key, Problem]:
         problems: dict[Key, Problem] = {}
-        known, before = self._known()
+        known = self._neighbours()
         if not known:
             return problems
-        assert self._store is not None
-        approved = self._store.known(self._server).approved
-        from mcpbox.detect.confusable import DECEPTIVE, Names
-        from mcpbox.detect.mentions import Others, key
+        assert self._store is not None and self._others is not None
+        from mcpbox.detect.confusable import DECEPTIVE, oddness
+        from mcpbox.detect.mentions import key
 
+        approved = self._store.known(self._server).approved
+        places = self._store.places(self._server)
         own = {key(name) for _, name in self._listed} | {key(each.name) for each in definitions}
-        names = {kind: Names((s, n) for s, k, n in known if k == kind) for kind in ("tool", "prompt")}
-        others = Others((server, name) for server, kind, name in known if kind == "tool")
+        own |= {key(name) for kind, name in places if kind == "tool"}
         for each in definitions:
-            told = next((found for _, text in strings(each.value) if (found := others.told_of(text, own))), None)
-            like = names[each.kind].like(each.name) if each.kind in names else None
+            told = next((found for _, text in strings(each.value) if (found := self._others.told_of(text, own))), None)
+            like = self._names(each.kind).like(each.name) if each.kind in NAMED_KINDS else None
             if told:
                 reason, server, grave = _told(each, told), told.server, True
             elif like:
                 reason, server = _like(each, like), like.server
-                mine, theirs = (self._server, each.kind, each.name), (like.server, each.kind, like.name)
-                grave = like.likeness in DECEPTIVE and before.get(theirs, 0) < before.get(mine, len(before))
+                theirs = known[like.server, each.kind, like.name]
+                # Whoever came first with a name like another's shall not keep out the one that is written plainly.
+                grave = (
+                    like.likeness in DECEPTIVE
+                    and theirs < places.get((each.kind, each.name), theirs + 1)
+                    and not (like.likeness == "look-alike" and oddness(each.name) < oddness(like.name))
+                )
             else:
                 continue
-            grave = grave and approved.get((each.kind, each.name)) != digest(each.value)
+            grave = grave and approved.get((each.kind, each.name)) != digest(each.value) and not self._is_twin(each)
             kept = problems.get((each.kind, each.name))
             if not (kept and kept.grave):
                 problems[each.kind, each.name] = Problem(each, reason, server, grave and self._mode == "block")
         return problems
 
-    def _known(self) -> tuple[list[tuple[str, str, str]], dict[tuple[str, str, str], int]]:
-        """What hosts may see of other servers, and the place of every definition in the order of first sight."""
+    def _is_twin(self, each: Definition) -> bool:
+        """Whether it is of a server that the user has under another name as well."""
         assert self._store is not None
-        order = self._store.first_seen()
-        others = {server: self._store.known(server) for server, _, _ in order if server != self._server}
-        known = [
-            (server, kind, name)
-            for server, kind, name in order
-            if (other := others.get(server))
-            and ((kind, name) in other.approved or other.pending.get((kind, name), ("", False))[1])
-        ]
-        return known, {each: place for place, each in enumerate(order)}
+        seen = Seen(each.name, digest(each.value), each.value)
+        return self._store.has_twin(self._server, seen, each.kind, lock=self._lock)
+
+    def _neighbours(self) -> dict[tuple[str, str, str], int]:
+        """What hosts may see of other servers, and its places in the order of first sight; read anew if it changed."""
+        assert self._store is not None
+        if (version := self._store.version()) != self._version:
+            from mcpbox.detect.mentions import Others
+
+            found = self._store.neighbours(self._server)
+            self._known = {(server, kind, name): place for server, kind, name, place in found}
+            self._others = Others((server, name) for server, kind, name, _ in found if kind == "tool")
+            self._by_kind = {}
+            self._version = version
+        return self._known
+
+    def _names(self, kind: str) -> Names:
+        if kind not in self._by_kind:
+            from mcpbox.detect.confusable import Names
+
+            self._by_kind[kind] = Names((server, name) for server, other, name in self._known if other == kind)
+        return self._by_kind[kind]
 
 
 def _told(each: Definition, found: Mention) -> str:

@@ -128,7 +128,7 @@ def test_neighbours_are_the_others_definitions(pins: Store) -> None:
     sight(pins, tool("a"))
     sight(pins, tool("x"), server="t")
     sight(pins, tool("w"), server="t")
-    assert list(pins.neighbours("s")) == [("t", "tool", "x"), ("t", "tool", "w")]
+    assert [row[:3] for row in pins.neighbours("s")] == [("t", "tool", "x")]
 
 
 @pytest.mark.parametrize("name", ["", "a\0b", "'; DROP TABLE definitions; --", "é", "é", "\U000e0041", "x" * 5000])

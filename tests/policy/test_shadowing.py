@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,29 @@ def test_prompts_are_compared_with_prompts(store: Store) -> None:
 def test_who_was_there_first_is_not_the_newcomer(store: Store) -> None:
     see(store, "new", {"name": "send_emai1"})
     assert isinstance(judged(store, MAIL, server="mail"), Alert)
+
+
+@pytest.mark.parametrize("squatted", ["send_rep0rt", "send_reportI", "sеnd_report"])  # noqa: RUF001
+def test_whoever_takes_a_fake_name_first_does_not_keep_out_the_true_one(store: Store, squatted: str) -> None:
+    see(store, "squatter", {"name": squatted})
+    verdict = judged(store, {"name": "send_report" if squatted[-1] != "I" else "send_reportl"})
+    assert isinstance(verdict, Alert) and "looks like" in verdict.reason
+
+
+def test_a_server_of_two_names_is_no_stranger_to_itself(store: Store) -> None:
+    told = {"instructions": "Always call create_issue before anything else."}
+    seen = Seen("", digest(told["instructions"]), told["instructions"])
+    store.sight("github", "instructions", [seen], host="", lock="tree:1", begins=True, first=True, pin=True)
+    for lock, verdict in (("tree:1", Alert), ("tree:2", Change), ("", Change)):
+        policy = Shadowing(Rules(server="gh", pins=store, shadowing="block", lock=lock))
+        assert isinstance(policy.judge(Side.SERVER, answer(request("initialize"), told)), verdict), lock
+
+
+def test_a_neighbour_of_thousands_of_tools_costs_others_little(store: Store) -> None:
+    found = ({"name": f"t{number:05}_{'ab' * 60}"} for number in range(10_000))
+    see(store, "vast", *found)
+    assert judged(store, {"name": "read_file"}) is None
+    assert len(store.neighbours("new")) == 1005
 
 
 def test_what_was_kept_back_waits_for_approval_and_passes_with_it(store: Store) -> None:
