@@ -5,12 +5,13 @@ Two names are one only if they have the same code points: that is what a host se
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from msgspec import Struct
+
+from mcpbox.patterns import lazily
 
 #: Characters of a name; the specification wants tools' to have 128 at most (server/tools, "Tool Names").
 MAX_NAME = 1024
@@ -23,7 +24,7 @@ _UNSEEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {
     chr(code) for low, high in ((0x180B, 0x180F), (0xFE00, 0xFE0F), (0xE0100, 0xE01EF)) for code in range(low, high + 1)
 }
-_DOTS = re.compile(r"(?:^|[/\\])\.{1,2}(?:$|[/\\?#])")
+_DOTS = lazily(r"(?:^|[/\\])\.{1,2}(?:$|[/\\?#])")
 #: How often a percent sign may itself be encoded; a URI that is deeper is nobody's.
 _LAYERS = 4
 

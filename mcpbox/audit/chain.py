@@ -14,15 +14,7 @@ from typing import Any
 
 import msgspec
 
-# hashlib brings OpenSSL, which takes longer to load than all else on the way to the server's start; the standard
-# library's own ``random`` passes it by in the same way.
-try:
-    from _sha2 import sha256  # type: ignore[import-not-found,unused-ignore]
-except ImportError:
-    try:
-        from _sha256 import sha256  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        from hashlib import sha256
+from mcpbox.digests import sha256
 
 #: What the first line of a ledger has for the hash of the line before it.
 GENESIS = "0" * 64

@@ -137,9 +137,9 @@ def _waiting(entry: Entry, profile: str) -> list[str]:
 
 def _plaintext(entry: Entry, shape: Shape) -> list[str]:
     """Where the entry has secrets, never which."""
-    from mcpbox import detect
+    from mcpbox.detect.entries import scan_entry
 
-    found = detect.scan_entry(entry, shape)
+    found = scan_entry(entry, shape)
     return [".".join(map(str, placed.where)) + f" ({placed.name})" * (placed.where[0] == "args") for placed in found]
 
 

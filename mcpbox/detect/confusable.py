@@ -9,12 +9,13 @@ a Latin letter or a digit, after Unicode TR 39, for the alphabets in which names
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Iterable
 from typing import Literal
 
 from msgspec import Struct
+
+from mcpbox.patterns import lazily
 
 #: How a name is like another: letter for letter; but for case and separators; by other characters that look the same;
 #: as hosts write the other server's tool; but for a letter or an "s".
@@ -34,14 +35,14 @@ _ALIKE = {
 _LATIN = str.maketrans({alike: letter for letter, row in _ALIKE.items() for alike in row})
 #: What reads alike in print, in lower case; for comparing, not for showing.
 _PRINT = str.maketrans("01|!35$47@", "olllessata")
-_INVISIBLE = re.compile(
+_INVISIBLE = lazily(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]"
 )
 _ODD = frozenset("01|!35$47@")
 # As in "emaiI"; that of "getIssue" begins a word.
-_CAPITAL = re.compile(r"(?<=[a-z])I(?![A-Za-z])")
-_SEPARATORS = re.compile(r"[\W_]+")
+_CAPITAL = lazily(r"(?<=[a-z])I(?![A-Za-z])")
+_SEPARATORS = lazily(r"[\W_]+")
 _SCRIPTS = ("LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "HEBREW", "ARABIC")
 
 

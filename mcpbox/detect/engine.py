@@ -127,7 +127,7 @@ def _automaton(literals: list[bytes]) -> BytesAhoCorasick:
     # A matter of milliseconds, and on the way of every start: nothing but a scan needs it.
     from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 
-    return BytesAhoCorasick(literals, MatchKind.Standard, Implementation.DFA)
+    return BytesAhoCorasick(literals, MatchKind.Standard, Implementation.ContiguousNFA)
 
 
 def _encoded(text: str) -> bytes:

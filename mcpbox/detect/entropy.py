@@ -6,18 +6,20 @@ import math
 import re
 from collections import Counter
 
+from mcpbox.patterns import lazily
+
 #: Bits per character that random text of 20 characters and more seldom falls below, and written text seldom exceeds
 #: together with the other conditions: of 16 digits, and of the larger alphabets.
 HEXADECIMAL, MIXED = 2.9, 3.4
 
 SHORTEST = 20
 
-_TOKEN = re.compile(r"[A-Za-z0-9_+/=.~-]+")
-_HEXADECIMAL = re.compile(r"[0-9a-f]+|[0-9A-F]+")
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.I)
+_TOKEN = lazily(r"[A-Za-z0-9_+/=.~-]+")
+_HEXADECIMAL = lazily(r"[0-9a-f]+|[0-9A-F]+")
+_UUID = lazily(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.I)
 #: People put digits in one place, chance everywhere.
-_CHANGE = re.compile("(?<=[0-9])[A-Za-z]|(?<=[A-Za-z])[0-9]")
-_WORD = re.compile(r"[A-Z]?[a-z]{6,}|[A-Z]{6,}")
+_CHANGE = lazily("(?<=[0-9])[A-Za-z]|(?<=[A-Za-z])[0-9]")
+_WORD = lazily(r"[A-Z]?[a-z]{6,}|[A-Z]{6,}")
 
 
 def bits(text: str) -> float:

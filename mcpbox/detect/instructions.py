@@ -21,6 +21,7 @@ from mcpbox.detect.cues import CUES
 from mcpbox.detect.engine import Literals
 from mcpbox.detect.hits import Hit
 from mcpbox.detect.phrases import pattern
+from mcpbox.patterns import lazily
 
 Where = Literal["definition", "data"]
 
@@ -44,11 +45,11 @@ _ENCODED = 24
 _CLASS = bytes(
     ord("a") if code < 128 and (chr(code).isalnum() or chr(code) in "+/-_") else ord(" ") for code in range(256)
 )
-_BLOB_AT = re.compile(rb"[A-Za-z0-9+/_-]{24,8192}")
-_HEX = re.compile(rb"(?:[0-9a-fA-F]{2}){12,}")
+_BLOB_AT = lazily(rb"[A-Za-z0-9+/_-]{24,8192}")
+_HEX = lazily(rb"(?:[0-9a-fA-F]{2}){12,}")
 #: What each begins with, which few texts have; the first one apart, so that ``re`` has a literal to look for.
 _ESCAPED = tuple(
-    (begin, re.compile(f"{each}(?:{each}){{7,4096}}"))
+    (begin, lazily(f"{each}(?:{each}){{7,4096}}"))
     for begin, each in (
         ("\\x", r"\\x[0-9a-f]{2}"),
         ("\\u00", r"\\u00[0-9a-f]{2}"),
@@ -56,13 +57,13 @@ _ESCAPED = tuple(
         ("&#", "&#x?[0-9a-f]{2,4};"),
     )
 )
-_ESCAPE = re.compile(r"\\x([0-9a-f]{2})|\\u00([0-9a-f]{2})|%([0-9a-f]{2})|&#x([0-9a-f]{2,4});|&#([0-9]{2,4});")
+_ESCAPE = lazily(r"\\x([0-9a-f]{2})|\\u00([0-9a-f]{2})|%([0-9a-f]{2})|&#x([0-9a-f]{2,4});|&#([0-9]{2,4});")
 #: Small letters, blanks, and what else stands between the letters of a word that is spaced out.
 _SPACES = bytes(
     0x61 if chr(code).islower() and code < 128 else 0x2E if chr(code) in ".-_*|" else 0x20 if code == 32 else 0
     for code in range(256)
 )
-_SPACED = re.compile(r"(?<![^\W_])(?:[a-z]([ .\-_*|])(?:[a-z]\1){5,200}[a-z])(?![^\W_])")
+_SPACED = lazily(r"(?<![^\W_])(?:[a-z]([ .\-_*|])(?:[a-z]\1){5,200}[a-z])(?![^\W_])")
 _LEET = str.maketrans("013457@$!|", "oieastasil")
 _LEETERS = bytes(
     0x61 if chr(code).islower() and code < 128 else 0x31 if chr(code) in "013457@$!|" else 0 for code in range(256)

@@ -16,6 +16,8 @@ from urllib.parse import quote, quote_plus
 
 from msgspec import Struct
 
+from mcpbox.patterns import lazily
+
 #: Shorter values, and single words up to the second length, are found in every text.
 SHORTEST, WORD = 8, 12
 #: Pieces of a value that are looked for, of so many characters, and at most so many of them.
@@ -24,7 +26,7 @@ _PIECE, _PIECES = 8, 8
 _GAP = frozenset(" \t\r\n\0\1\"'`+,\\\u00a0\u00ad\u200b\u200c\u200d\u2060\ufeff")
 _LONGEST_GAP = 64
 _ALPHABET = f"{ascii_letters}{digits}+/=_-"
-_BASE64 = re.compile("[A-Za-z0-9+/=_-]*")
+_BASE64 = lazily("[A-Za-z0-9+/=_-]*")
 
 
 class Form(Struct, frozen=True):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
+from mcpbox.patterns import lazily
+
 #: Values that get a number in one session, and of those that can be put back how many characters in all.
 MAX_NUMBERED, MAX_KEPT = 4096, 1 << 20
 
-MASK = re.compile(r"<[A-Za-z0-9_./ -]{1,220} #[0-9]{1,4}>")
-_IN_URL = re.compile("%3C[A-Za-z0-9_./%-]{1,660}%20%23[0-9]{1,4}%3E")
+MASK = lazily(r"<[A-Za-z0-9_./ -]{1,220} #[0-9]{1,4}>")
+_IN_URL = lazily("%3C[A-Za-z0-9_./%-]{1,660}%20%23[0-9]{1,4}%3E")
 
 
 class Masks:

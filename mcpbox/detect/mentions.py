@@ -14,6 +14,7 @@ from itertools import islice
 from msgspec import Struct
 
 from mcpbox.detect.confusable import spelling, unhidden
+from mcpbox.patterns import lazily
 
 #: Characters around a name in which the instruction stands.
 AROUND = 160
@@ -21,9 +22,9 @@ AROUND = 160
 EXAMINED = 256
 LONGEST = 1 << 20
 
-_NAME = re.compile(r"[A-Za-z0-9_][\w-]{2,127}")
+_NAME = lazily(r"[A-Za-z0-9_][\w-]{2,127}")
 #: With NUL in the place of the name: what is to be done when it is used, instead of it, with it.
-_CHANGES = re.compile(
+_CHANGES = lazily(
     r"\b(?:when(?:ever)?|before|after|if|once|prior\sto|every\stime|each\stime|as\ssoon\sas|upon)\s"
     r"[^.\n]{0,60}\x00[^.\n]{0,40}(?:\b(?:call|us|invok|run|execut|trigger|present|available|active)(?:s|e|es|ed|ing)?\b)?"
     r"[^\n]{0,80}\b(?:must|should|shall|always|first|never|do\snot|don'?t|instead|need(?:s)?\sto|ha(?:ve|s)\sto|ensure"
@@ -39,12 +40,12 @@ _CHANGES = re.compile(
     re.I,
 )
 #: For a name that the server's own tools have as well, the text has to say that another's is meant.
-_OTHERS = re.compile(
+_OTHERS = lazily(
     r"\b(?:other|another|any\sother|all\sother|original|existing|built-?in|default|official|legitimate|old|previous|real"
     r"|different)\s(?:\w+\s){0,2}(?:tools?|servers?|versions?|implementations?|mcps?|\x00)",
     re.I,
 )
-_SERVER = re.compile(r"\x00\W{0,2}\s(?:mcp\s)?(?:server|mcp|tools?)\b|\b(?:mcp\s)?(?:server|mcp)\W{0,2}\s\W?\x00", re.I)
+_SERVER = lazily(r"\x00\W{0,2}\s(?:mcp\s)?(?:server|mcp|tools?)\b|\b(?:mcp\s)?(?:server|mcp)\W{0,2}\s\W?\x00", re.I)
 
 
 #: Servers that are called so cannot be told from the word.
@@ -115,4 +116,4 @@ def _is_distinct(name: str, text: str, start: int, end: int) -> bool:
 
 _OPENING = frozenset("`<")
 _CLOSING = frozenset("`>")
-_IS_TOOL = re.compile(r"\(|\W{0,2}\s(?:tool|function|command)\b", re.I)
+_IS_TOOL = lazily(r"\(|\W{0,2}\s(?:tool|function|command)\b", re.I)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
+
+from mcpbox.patterns import lazily
 
 #: A name that ends in one of these names a secret.
 _SECRET = frozenset(
@@ -31,7 +32,7 @@ _ABOUT = frozenset(
 #: ``tokens`` that are counted, not kept.
 _COUNTED = frozenset("max min num number total context input output prompt completion thinking budget reserved".split())
 #: Glued together as people write them in flags and in capitals.
-_GLUED = re.compile(
+_GLUED = lazily(
     r"(?:api|access|secret|private|auth|client|app|account|master|signing|encryption|service|subscription|admin|root"
     r"|license|shared|storage|session|user|db|database|bot|web|hook|openai|anthropic|my|personal)"
     r"(?:key|token|secret|password|passwd|pass|pwd)"
@@ -42,7 +43,7 @@ _ENDS = ("password", "passwd", "passphrase", "apikey")
 _PERHAPS = frozenset("auth authentication cookie cookies credential credentials sig tokens secrets pass pat".split())
 _HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-auth", "x-functions-key"})
 
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9]+")
+_CAMEL = lazily(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z0-9]+")
 
 
 def words(name: str) -> tuple[str, ...]:

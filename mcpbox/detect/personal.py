@@ -14,6 +14,8 @@ from functools import cache
 
 from msgspec import Struct
 
+from mcpbox.patterns import lazily
+
 #: ISO/IEC 7812 prefixes (first, last) of the issuers with the lengths of their numbers, as the issuers publish them.
 #: Rare lengths that an ordinary long number could have are left out: of 13 and 18 digits, and Maestro.
 ISSUERS = (
@@ -171,8 +173,8 @@ _CLASSES = bytes(120 if chr(i) in "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ .-\u00a0
 _SHORTEST = 11
 #: Every country's has as many; Malta's may have letters in 20 of 31 places.
 _IBAN_DIGITS = 7
-_SEPARATORS = re.compile("[ .\u00a0-]")
-_IBAN = re.compile(r"[A-Z]{2}[0-9]{2}(?=[ \u00a0]?[A-Z0-9]{4})")
+_SEPARATORS = lazily("[ .\u00a0-]")
+_IBAN = lazily(r"[A-Z]{2}[0-9]{2}(?=[ \u00a0]?[A-Z0-9]{4})")
 #: Neither within a word or a number, nor within a longer one that dots and hyphens hold together (UUIDs, versions).
 _BEFORE = r"(?<![A-Za-z0-9_])(?<![A-Za-z0-9][.,-])"
 _AFTER = r"(?![A-Za-z0-9_]|[.,-][A-Za-z0-9])"

@@ -8,25 +8,26 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from mcpbox.detect.entropy import is_random
+from mcpbox.patterns import lazily
 
 #: What hosts, shells and servers replace with something else, and references to other stores of secrets.
-_REFERENCE = re.compile(
+_REFERENCE = lazily(
     r"\$\{\{[^{}]{1,200}\}\}|\$\{[^{}]{1,200}\}|\$\([^()]{1,400}\)|\$[A-Za-z_][A-Za-z0-9_]{0,100}"
     r"|\{\{[^{}]{1,200}\}\}|\{(?:env|file|input|secret):[^{}]{1,200}\}|%[A-Za-z_][A-Za-z0-9_]{1,100}%"
     r"|`[^`]{1,400}`"
     r"|(?:op|bws|vault|doppler|infisical|aws-sm|gcp-sm|akv|keyring|keychain|secretref|env|file|pass|sops)"
     r":(?://)?[A-Za-z0-9_][^\s\"']{0,400}"
 )
-_OWN = re.compile(r"mcpbox-secret:[a-z0-9]")
+_OWN = lazily(r"mcpbox-secret:[a-z0-9]")
 
-_BRACKETED = re.compile(r"<[^<>]{0,200}>|\[[^\[\]]{0,200}\]|\{[^{}:\"]{0,200}\}|__[A-Z0-9_]{2,100}__")
+_BRACKETED = lazily(r"<[^<>]{0,200}>|\[[^\[\]]{0,200}\]|\{[^{}:\"]{0,200}\}|__[A-Z0-9_]{2,100}__")
 #: Nothing but words, the last of which names the thing that belongs here.
-_WORDS = re.compile(
+_WORDS = lazily(
     r"(?:your.*|my[a-z_ .-]{0,30}|(?:[a-z]{1,16}[-_ .]){1,6})"
     r"(?:key|token|secret|password|passwd|pass|pwd|pat|credentials?|value|here|string)",
     re.S,
 )
-_ANYWHERE = re.compile(
+_ANYWHERE = lazily(
     r"place.?holder|change.?me|replace.?me|replace.?with|redacted|fix.?me|to.?be.?(?:set|filled|replaced)|your[-_ .]"
     r"|[-_ ]here\b|(?:^|[-_ .])(?:dummy|fake|sample|example|mock|todo|foobar|tbd|xxx+)(?:$|[-_ .])|\.\.\.|…|\*{3,}"
     r"|^your|examplekey|example$|[•●]{3}|(?<![a-z])not[-_ ]?(?:a[-_ ])?(?:real|set|needed|required|used)"
@@ -38,13 +39,13 @@ _EXACT = frozenset(
     required optional enabled disabled always never auto on off yes no true false allow deny sk- sk pk pat ghp_
     hidden""".split()
 )
-_SEQUENCE = re.compile(r"0123456|1234567|abcdefg|a1b2c3d4|deadbeefdeadbeef|987654321|qwertyui")
-_PATH = re.compile(r"(?:~|\.{1,2})?/[^\s:]*|~|[A-Za-z]:[\\/].*|\\\\.*|(?:file|unix|npipe|data):.*", re.S)
-_FILE = re.compile(
+_SEQUENCE = lazily(r"0123456|1234567|abcdefg|a1b2c3d4|deadbeefdeadbeef|987654321|qwertyui")
+_PATH = lazily(r"(?:~|\.{1,2})?/[^\s:]*|~|[A-Za-z]:[\\/].*|\\\\.*|(?:file|unix|npipe|data):.*", re.S)
+_FILE = lazily(
     r"[\w./\\@~ -]{1,200}\.(?:json[c5]?|env|pem|key|crt|cer|p12|pfx|jks|txt|ya?ml|toml|ini|conf|sqlite3?|db|js|mjs"
     r"|cjs|ts|py|sh|log|sock|csv|md|html?|asc|gpg|kdbx)", re.I
 )  # fmt: skip
-_NUMBER = re.compile(r"[+-]?[0-9][0-9_,.]*(?:e[+-]?[0-9]+)?(?:[a-z]{1,3}|%)?", re.I)
+_NUMBER = lazily(r"[+-]?[0-9][0-9_,.]*(?:e[+-]?[0-9]+)?(?:[a-z]{1,3}|%)?", re.I)
 
 
 @lru_cache(maxsize=256)

@@ -8,7 +8,6 @@ tokens are looked for at the first 1000 marks that stand alone.
 
 from __future__ import annotations
 
-import re
 from binascii import Error, a2b_base64
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
@@ -22,20 +21,21 @@ from mcpbox.detect.engine import Engine
 from mcpbox.detect.known import KnownValues
 from mcpbox.detect.masks import has_mask
 from mcpbox.detect.tokens import Format, compiled
+from mcpbox.patterns import lazily
 
 #: What is put between two strings: a gap in a known value, and the first a break in a token too.
 NEXT, APART = "\0", "\1"
 MAX_RUNS, MAX_DECODED, MAX_LOOSE, MAX_BREAKS = 1000, 256 << 10, 1000, 16
 #: The fewest characters of base64 in a row that are looked into: those of 27 bytes.
 _SHORTEST_RUN = 36
-_RUN = re.compile(r"[A-Za-z0-9+/_-]+(?:\r?\n[A-Za-z0-9+/_-]{16,})*(?:\r?\n[A-Za-z0-9+/_-]+=)?={0,2}")
+_RUN = lazily(r"[A-Za-z0-9+/_-]+(?:\r?\n[A-Za-z0-9+/_-]{16,})*(?:\r?\n[A-Za-z0-9+/_-]+=)?={0,2}")
 _BASE64 = f"{ascii_letters}{digits}+/=\r\n".encode()
 _CLASSES = bytes(120 if chr(i).isascii() and (chr(i).isalnum() or chr(i) in "+/_-") else 32 for i in range(256))
 _PRINTABLE = bytes([9, 10, 13, *range(32, 127)])
 #: RFC 3986 section 3.2.1, up to the last "@" of the authority.
-_PASSWORD = re.compile(r"://[^\s/?#@:\"'<>`\\\0]{0,128}:([^\s/?#\"'<>`\\\0]{1,256})@")
+_PASSWORD = lazily(r"://[^\s/?#@:\"'<>`\\\0]{0,128}:([^\s/?#\"'<>`\\\0]{1,256})@")
 #: Where a line was broken, with its indentation, or a string ended.
-_BREAK = re.compile(r"[ \t]*\r?\n[ \t]*|\0+")
+_BREAK = lazily(r"[ \t]*\r?\n[ \t]*|\0+")
 #: How much of a token that is broken up is looked at.
 _WINDOW = 700
 

@@ -8,13 +8,13 @@ after what has variants, the tags of regional flags, marks of direction in a tex
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Iterator
 
 from msgspec import Struct
 
 from mcpbox.detect.hits import Hit
+from mcpbox.patterns import lazily
 
 #: Control characters but tab and line ends, as bytes of UTF-8.
 _CONTROL_BYTES = bytes(code for code in (*range(32), 127) if chr(code) not in "\t\n\r")
@@ -39,30 +39,30 @@ _FEW = 16
 _MARK = "\u0300-\u034e\u0350-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"
 #: Marks on one letter that some language or notation uses; more of them are there to hide or to flood.
 _MARKS = 4
-_SUSPECT = re.compile(f"[{_INVISIBLE}{_MARK}]+")
-_RUN = re.compile(f"[\x1b\x90\x98\x9b\x9d-\x9f]?[^\x1b\x90\x98\x9b\x9d-\x9f{_MARK}]*")
-_FLOOD = re.compile(f"[{_MARK}]+")
-_ESCAPES = re.compile(_ESCAPE)
+_SUSPECT = lazily(f"[{_INVISIBLE}{_MARK}]+")
+_RUN = lazily(f"[\x1b\x90\x98\x9b\x9d-\x9f]?[^\x1b\x90\x98\x9b\x9d-\x9f{_MARK}]*")
+_FLOOD = lazily(f"[{_MARK}]+")
+_ESCAPES = lazily(_ESCAPE)
 #: What programs print to a terminal, but for what conceals (SGR 8): colours, moves of the cursor, and links.
-_PRINTED = re.compile("(?:\x1b\\[|\x9b)(?!(?:[0-9]{0,2};)?8[;m])[0-?]{0,64}[A-Za-z]|\x1b\\]8;")
+_PRINTED = lazily("(?:\x1b\\[|\x9b)(?!(?:[0-9]{0,2};)?8[;m])[0-?]{0,64}[A-Za-z]|\x1b\\]8;")
 _ESCAPING = frozenset("\x1b\x90\x98\x9b\x9d\x9e\x9f")
-_PRIVATE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010fffd]+")
+_PRIVATE = lazily("[\ue000-\uf8ff\U000f0000-\U0010fffd]+")
 
-_RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]")
+_RIGHT_TO_LEFT = lazily("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]")
 #: Letters that a joiner or a non-joiner after them may shape: Arabic, Syriac, N'Ko, Mongolian and the Indic scripts.
-_JOINING = re.compile(
+_JOINING = lazily(
     "[\u0600-\u08ff\u0900-\u0dff\u0f00-\u109f\u1780-\u18af\u1900-\u1cff\ua800-\uabff\ufb50-\ufdff\ufe70-\ufefc"
     "\U00010a00-\U00011fff]"
 )
 #: Scripts without spaces, whose lines U+200B lets break.
-_SPACELESS = re.compile("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
-_PICTURE = re.compile("[#*0-9\u00a9\u00ae\u2010-\u205e\u2100-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]")
-_IDEOGRAPH = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
+_SPACELESS = lazily("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+_PICTURE = lazily("[#*0-9\u00a9\u00ae\u2010-\u205e\u2100-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]")
+_IDEOGRAPH = lazily("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
 #: Regional flags: U+1F3F4 and the tags of a subdivision (UTS #51, section 2.6).
-_FLAG = re.compile("[\U000e0061-\U000e007a]{2}[\U000e0030-\U000e0039\U000e0061-\U000e007a]{1,3}\U000e007f")
+_FLAG = lazily("[\U000e0061-\U000e007a]{2}[\U000e0030-\U000e0039\U000e0061-\U000e007a]{1,3}\U000e007f")
 #: What a hidden character is called, first match.
 _KINDS = tuple(
-    (kind, re.compile(f"[{chars}]"))
+    (kind, lazily(f"[{chars}]"))
     for kind, chars in (
         ("tag-characters", "\U000e0000-\U000e007f"),
         ("variation-selectors", "\ufe00-\ufe0f\U000e0100-\U000e01ef"),
@@ -100,12 +100,12 @@ _GREEK = frozenset("αεηικνρστυχγΑΒΕΗΙΚΜΝΟΡΤΥΧΖ")
 _DOTLESS = "\u0131"
 #: Of those, the ones that no reader can tell from an ASCII letter.
 _GREEK_TWINS = frozenset("ικνορτυΑΒΕΗΙΚΜΝΟΡΤΥΧΖ")
-_BESIDE = re.compile(f"[{_ALIKE}](?:(?<=[A-Za-z].)|(?=[A-Za-z]))")
-_WORD = re.compile(f"[A-Za-z{_ALIKE}]+")
+_BESIDE = lazily(f"[{_ALIKE}](?:(?<=[A-Za-z].)|(?=[A-Za-z]))")
+_WORD = lazily(f"[A-Za-z{_ALIKE}]+")
 #: Longer words are not looked at to their ends.
 _LONGEST_WORD = 64
 #: Where characters begin that are folded: beyond punctuation and the letters of most languages.
-_FOLDED = re.compile(
+_FOLDED = lazily(
     "[\u00c0-\u017f\u1d00-\u1eff\u2070-\u209f\u2100-\u218f\u2460-\u24ff\uff01-\uff5e\U0001d400-\U0001d7ff\U0001f110-\U0001f169]"
 )
 #: Compatibility forms of ASCII characters one for one (NFKC), and letters with accents: by which to compare.

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from mcpbox.detect.names import says_secret
+from mcpbox.patterns import lazily
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,30}://[^\s\"'<>`\\]+")
+_URL = lazily(r"[A-Za-z][A-Za-z0-9+.-]{1,30}://[^\s\"'<>`\\]+")
 #: A URL's authority ends at the first of these, RFC 3986 section 3.2; what stands before its last "@" is the user's.
-_AUTHORITY_END = re.compile(r"[/?#]")
-_PARAMETER = re.compile(r"[?&#;]([A-Za-z_][A-Za-z0-9_.\[\]-]{0,80})=([^&#;\s\"'<>]+)")
+_AUTHORITY_END = lazily(r"[/?#]")
+_PARAMETER = lazily(r"[?&#;]([A-Za-z_][A-Za-z0-9_.\[\]-]{0,80})=([^&#;\s\"'<>]+)")
 #: ``Server=h;User Id=u;Password=p`` and ``host=h password=p``; the value in quotes or up to the next separator.
-_PAIR = re.compile(
+_PAIR = lazily(
     r"(?:^|(?<=[\s;&,?(\"']))(-{0,2}[A-Za-z_][A-Za-z0-9_.-]{0,60}(?: [A-Za-z]{1,20})?)[ \t]?=[ \t]?"
     r"(\"[^\"]{1,4000}\"|'[^']{1,4000}'|[^\s;&\"']+)"
 )

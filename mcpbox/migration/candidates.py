@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mcpbox import command, paths, profile, registered, sandbox
-from mcpbox.detect import Placed, scan_entry
+from mcpbox.detect.entries import Placed, scan_entry
 from mcpbox.errors import McpboxError, SecretError, Unprepared
 from mcpbox.hosts import rewrite, survey, values
 from mcpbox.hosts.model import Entry, Key, Shape

@@ -9,9 +9,10 @@ place, with each list marked, and each number a list of its own that holds its d
 from __future__ import annotations
 
 import json
-import re
-from hashlib import sha256
 from typing import Any
+
+from mcpbox.digests import sha256
+from mcpbox.patterns import lazily
 
 #: What no canonical form of RFC 8785 begins with.
 BEYOND = b"\0"
@@ -19,20 +20,24 @@ BEYOND = b"\0"
 _PLAIN = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
 # Outside strings, where Python and ECMAScript write a number differently; and characters that UTF-16, by which
 # RFC 8785 sorts keys, orders differently than code points do.
-_NUMBER = re.compile(r"[\[:,]-?[0-9]+(?:[.e]|(?<=[0-9]{16}))")
-_ASTRAL = re.compile("[\ud800-\U0010ffff]")
+_NUMBER = lazily(r"[\[:,]-?[0-9]+(?:[.e]|(?<=[0-9]{16}))")
+_STRING = lazily(r'"[^"\\]*(?:\\.[^"\\]*)*"')
+_ASTRAL = lazily("[\ud800-\U0010ffff]")
 
 
 def digest(value: Any) -> str:
     """The SHA-256, in hex, of anything that ``jsonrpc.parse`` returns."""
-    return sha256(encode(value)).hexdigest()
+    found: str = sha256(encode(value)).hexdigest()
+    return found
 
 
 def encode(value: Any) -> bytes:
     """What is digested: the form of RFC 8785 where there is one."""
     try:
         text = _PLAIN.encode(value)
-        if not _NUMBER.search(f"[{text}") and (text.isascii() or not _ASTRAL.search(text)):
+        # Texts speak of versions and of lists of numbers; only a number of the value itself matters.
+        differs = _NUMBER.search(f"[{text}") and _NUMBER.search(f"[{_STRING.sub('', text)}")
+        if not differs and (text.isascii() or not _ASTRAL.search(text)):
             return text.encode()
     except ValueError:
         pass

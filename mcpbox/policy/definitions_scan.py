@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from mcpbox.definitions import GREETINGS, LISTS, Definition, Malformed, defined_in, rewritten
 from mcpbox.detect.attacks import Attack, attack_in
 from mcpbox.detect.hits import Hit
+from mcpbox.digests import sha256
 from mcpbox.jsonrpc import Message, Notification, Request, Response
 from mcpbox.policy.base import Alert, Change, Consult, Refuse, Rules, Side, Verdict, field
 from mcpbox.texts import Path
@@ -134,7 +134,7 @@ class DefinitionScan:
     def _scan(self, definition: Definition) -> Attack | None:
         """Remembered by what was scanned, so that a list that is asked for again costs next to nothing."""
         text = json.dumps([definition.kind, definition.value], ensure_ascii=False, separators=(",", ":"))
-        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+        digest = sha256(text.encode("utf-8", "surrogatepass")).digest()
         if digest not in self._verdicts:
             if len(self._verdicts) >= MAX_DEFINITIONS:
                 self._verdicts.clear()

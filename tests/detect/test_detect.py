@@ -10,7 +10,8 @@ from detect.fakes import word
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mcpbox.detect import names, placeholders, scan_entry, scan_value
+from mcpbox.detect import names, placeholders
+from mcpbox.detect.entries import scan_entry, scan_value
 from mcpbox.hosts.model import Entry, Shape
 
 RNG = random.Random(5)

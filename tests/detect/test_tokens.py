@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 from detect.fakes import fake, widths
 
-from mcpbox.detect import scan_value, tokens
+from mcpbox.detect import tokens
+from mcpbox.detect.entries import scan_value
 
 #: Characters of a text made to be slow. Backtracking that is not bounded takes hours over so many.
 LONG = 40_000

@@ -44,6 +44,18 @@ def test_where_there_is_a_canonical_form_it_is_that(value: Any) -> None:
         assert canonical.encode(value) == expected
 
 
+@pytest.mark.parametrize("text", [",1.5", '",1.5', '\\",[2e3', "\\\\", ":-1e9", "[12345678901234567"])
+@pytest.mark.parametrize("number", [1, 1.5, 1e21, 12345678901234567])
+def test_numbers_within_texts_are_no_numbers(text: str, number: float) -> None:
+    for value in (text, [text, number], {text: number}, {"a": [text, {text: [number, text]}]}):
+        try:
+            expected = rfc8785.dumps(value)
+        except rfc8785.CanonicalizationError:
+            assert canonical.encode(value).startswith(canonical.BEYOND)
+        else:
+            assert canonical.encode(value) == expected
+
+
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     if isinstance(value, dict) and value:
         return [found for key, inner in value.items() for found in leaves(inner, (*path, key))]
