@@ -3,6 +3,8 @@ either side. No I/O."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -52,6 +54,8 @@ class Case(Struct):
     waits_for: Key | None = None
     #: whether it answers a request of mcpbox's own, and is for nobody else
     own: bool = False
+    #: what goes on record instead of the request's parameters, None for themselves
+    recorded: Any = None
 
     def keep(self, next: int) -> None:
         """Go on with the policy ``next``, and never before it: the user has been asked and said yes."""
@@ -67,6 +71,8 @@ class Case(Struct):
         if any(value.get(key) != message.value.get(key) for key in ("jsonrpc", "id", "method")):
             raise ValueError("it made another message of it")
         self.data = jsonrpc.encode(value)
+        if verdict.recorded is not None:
+            self.recorded = verdict.recorded
         if isinstance(message, Response):
             self.message = replace(message, value=value)
         else:
@@ -79,6 +85,8 @@ class Open(Struct, frozen=True):
     request: Request
     since: int
     size: int
+    #: see Case
+    recorded: Any = None
 
 
 class Consulting(Struct):

@@ -159,7 +159,7 @@ class Session:
 
     def _admit(self, side: Side, message: Message, line: bytes, actions: list[Action]) -> bytes | None:
         """The line that is to be sent for ``message``, None for none now. Refusals are recorded and answered."""
-        since = 0
+        since, recorded = 0, None
         if isinstance(message, Response):
             if self._settled(side, message, line, actions):
                 return None
@@ -168,7 +168,7 @@ class Session:
                 actions.append(_record("unsolicited", side, message))
                 return None
             if answered is not None:
-                since = answered.since
+                since, recorded = answered.since, answered.recorded
                 message = replace(message, request=answered.request)
                 self.started |= side is Side.SERVER and "result" in message.value
         elif isinstance(message, Request):
@@ -186,7 +186,7 @@ class Session:
                     return asking.case.data if self._go_on(asking, answer, actions) else None
         elif is_cancellation(message) and self._is_withdrawn(side, message, actions):
             return None
-        case = Case(side, message, line, message, line, message, since=since)
+        case = Case(side, message, line, message, line, message, since=since, recorded=recorded)
         return case.data if self._judge(case, actions) else None
 
     def _judge(self, case: Case, actions: list[Action]) -> bool:
@@ -234,13 +234,13 @@ class Session:
         if isinstance(message, Request):
             now = self._clock()
             size = len(case.line)
-            self._pending[side].put(jsonrpc.key(message.id), Open(message, now, size), size)
+            self._pending[side].put(jsonrpc.key(message.id), Open(message, now, size, case.recorded), size)
             if side is Side.CLIENT and message.method == "initialize":
                 self._initialized = True
                 self._greeting = jsonrpc.key(message.id)
                 self._waiting.capabilities = field(message.params, "capabilities")
             if is_recorded(message.method):
-                actions.append(_traffic("call", message, case, message.params))
+                actions.append(_traffic("call", message, case, _recorded(message, case).params))
         elif isinstance(message, Response):
             request = message.request
             if request and is_recorded(request.method):
@@ -374,9 +374,15 @@ def _verdict(event: str, side: Side, message: Message, verdict: Change | Alert |
     return _record(event, side, message, verdict.found, policy=policy, reason=reason)
 
 
+def _recorded(request: Request, case: Case) -> Request:
+    """The request as it goes on record: what was masked in it stays so."""
+    return request if case.recorded is None else replace(request, params=case.recorded)
+
+
 def _traffic(event: str, request: Request, case: Case, content: Any, **more: Any) -> Record:
     """What a request or its answer is put on record as, whoever sent it."""
-    found = {"method": request.method[:SHOWN], "target": target(request), "id": recorded_id(request.id)}
+    shown = _recorded(request, case)
+    found = {"method": request.method[:SHOWN], "target": target(shown), "id": recorded_id(request.id)}
     return Record(
         {
             "event": event,

@@ -10,8 +10,9 @@ from mcpbox.patterns import lazily
 #: Values that get a number in one session, and of those that can be put back how many characters in all.
 MAX_NUMBERED, MAX_KEPT = 4096, 1 << 20
 
-MASK = lazily(r"<[A-Za-z0-9_./ -]{1,220} #[0-9]{1,4}>")
-_IN_URL = lazily("%3C[A-Za-z0-9_./%-]{1,660}%20%23[0-9]{1,4}%3E")
+#: What a mask names, a secret or one of the numbers of ``detect.personal``: "<PR #12>" and "<li #3>" are none.
+MASK = lazily(r"<(?:secret [A-Za-z0-9_./ -]{1,220}|card|iban|[a-z]{2}-[a-z-]{2,16}) #[0-9]{1,4}>")
+_IN_URL = lazily("%3C(?:secret%20[A-Za-z0-9_./%-]{1,660}|card|iban|[a-z]{2}-[a-z-]{2,16})%20%23[0-9]{1,4}%3E")
 
 
 class Masks:
@@ -22,6 +23,7 @@ class Masks:
         # By hash, so that what was masked does not stay in memory; Python's has a key of its own in each process.
         self._numbers: dict[tuple[str, int], int] = {}
         self._values: dict[str, str] = {}
+        self._addresses: dict[str, str] = {}
         self._kept = 0
 
     def mask(self, kind: str, value: str, *, back: bool = False) -> str:
@@ -30,7 +32,7 @@ class Masks:
         number = self._numbers.get(key)
         if number is None:
             if len(self._numbers) >= MAX_NUMBERED:
-                return f"<{kind}>"
+                return f"<{kind} #0>"
             number = self._numbers[key] = len(self._numbers) + 1
         mask = f"<{kind} #{number}>"
         if back and self._reversible and mask not in self._values and self._kept + len(value) <= MAX_KEPT:
@@ -41,7 +43,18 @@ class Masks:
     @property
     def holds(self) -> bool:
         """Whether there is a mask that can be turned back."""
-        return bool(self._values)
+        return bool(self._values or self._addresses)
+
+    def address(self, masked: str, plain: str) -> None:
+        """The server gave one of its resources the address ``plain``, which the host knows as ``masked``."""
+        size = len(masked) + len(plain)
+        if masked not in self._addresses and self._kept + size <= MAX_KEPT:
+            self._kept += size
+            self._addresses[masked] = plain
+
+    def addressed(self, masked: str) -> str | None:
+        """The address of a resource that the server gave as its own, whether or not values are put back elsewhere."""
+        return self._addresses.get(masked)
 
     def restored(self, text: str) -> tuple[str, int]:
         """``text`` with the values of the masks in it that can be turned back, and their number."""

@@ -1,13 +1,14 @@
 """Finds secrets and personal numbers in the running text of messages. No I/O.
 
 Secrets are what has the format of a token or a private key, the passwords of URLs, and the values that are known. All
-of these are found within one string, over the ends of neighbouring strings and of lines, and where the text is base64
-of text. The cost is bounded: of base64 the first 256 KiB and 1000 runs of a message are decoded, once; and broken-up
-tokens are looked for at the first 1000 marks that stand alone.
+of these are found within one string, over the ends of neighbouring strings and of lines, with invisible text within
+them, and where the text is base64 of text. The cost is bounded: of base64 the first 256 KiB and 1000 runs of a message
+are decoded, once; and broken-up tokens are looked for at the first 1000 marks that stand alone.
 """
 
 from __future__ import annotations
 
+import html
 from binascii import Error, a2b_base64
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from string import ascii_letters, digits
 
 from msgspec import Struct
 
-from mcpbox.detect import personal, placeholders
+from mcpbox.detect import personal, placeholders, unicode
 from mcpbox.detect.engine import Engine
 from mcpbox.detect.known import KnownValues
 from mcpbox.detect.masks import has_mask
@@ -33,7 +34,10 @@ _BASE64 = f"{ascii_letters}{digits}+/=\r\n".encode()
 _CLASSES = bytes(120 if chr(i).isascii() and (chr(i).isalnum() or chr(i) in "+/_-") else 32 for i in range(256))
 _PRINTABLE = bytes([9, 10, 13, *range(32, 127)])
 #: RFC 3986 section 3.2.1, up to the last "@" of the authority.
-_PASSWORD = lazily(r"://[^\s/?#@:\"'<>`\\\0]{0,128}:([^\s/?#\"'<>`\\\0]{1,256})@")
+_PASSWORD = lazily(r"://([^\s/?#@:\"'<>`\\\0]{0,128}):([^\s/?#\"'<>`\\\0]{1,256})@([A-Za-z0-9.-]{0,255})")
+#: Names that are nobody's (RFC 2606), and shorter passwords than anybody's.
+_NOBODYS = lazily(r"(?i:(?:[a-z0-9-]{1,63}\.){0,8}(?:example(?:\.(?:com|net|org|edu))?|test|invalid))")
+_SHORTEST_PASSWORD = 4
 #: Where a line was broken, with its indentation, or a string ended.
 _BREAK = lazily(r"[ \t]*\r?\n[ \t]*|\0+")
 #: How much of a token that is broken up is looked at.
@@ -67,7 +71,13 @@ class Detector:
     def find(self, texts: Sequence[str], others: Sequence[str], *, secrets: bool, numbers: bool) -> list[Finding]:
         """The findings in ``texts``, which are read as one, and ``others``; none overlaps another."""
         text = APART.join((NEXT.join(texts), *others))
-        found = _disjoint(text, self._spans(text, secrets, numbers))
+        spans = self._spans(text, secrets, numbers)
+        if unicode.hides(text, max(0, len(texts) - 1) + len(others)):
+            # Who reads it, or removes that first, sees something else.
+            shown = _Shown(texts, others)
+            if len(shown.text) < len(text):
+                spans += [shown.placed(span) for span in self._spans(shown.text, secrets, numbers)]
+        found = _disjoint(text, spans)
         if not found:
             return []
         starts = [0]
@@ -128,6 +138,37 @@ class Detector:
         return spans
 
 
+class _Shown:
+    """``text``: ``texts`` and ``others`` joined as they are, without what is invisible in them."""
+
+    def __init__(self, texts: Sequence[str], others: Sequence[str]) -> None:
+        parts: list[str] = []
+        #: from where on the two texts run alike: the place in this one, and in the other
+        self._here, self._there = [0], [0]
+        here = there = 0
+        last = max(0, len(texts) - 1)
+        for number, text in enumerate((*(texts or ("",)), *others)):
+            at = 0
+            for start, end in unicode.unseen(text):
+                parts.append(text[at:start])
+                here += start - at
+                at = end
+                self._here.append(here)
+                self._there.append(there + end)
+            parts += (text[at:], NEXT if number < last else APART)
+            here += len(text) - at + 1
+            there += len(text) + 1
+        self.text = "".join(parts[:-1])
+
+    def placed(self, span: _Span) -> _Span:
+        rank, start, end, kind, value = span
+        return rank, self._original(start), self._original(end - 1) + 1, kind, value
+
+    def _original(self, place: int) -> int:
+        number = bisect_right(self._here, place) - 1
+        return self._there[number] + place - self._here[number]
+
+
 def finder(known: Mapping[str, str], *, secrets: bool, numbers: bool) -> Callable[[str], bool]:
     """Says of a text whether something sensitive was masked in it, or, as is asked for, is still there."""
     if not secrets and not numbers:
@@ -144,10 +185,18 @@ def _passwords(text: str) -> list[_Span]:
     if "@" not in text:
         return []
     return [
-        (1, *match.span(1), "secret url-password", match[1])
+        (1, *match.span(2), "secret url-password", match[2])
         for match in _PASSWORD.finditer(text)
-        if not placeholders.is_placeholder(match[1]) and not placeholders.is_reference(match[1])
+        if not _is_shown(*match.groups()) and not has_mask(match[2])
     ]
+
+
+def _is_shown(user: str, password: str, host: str) -> bool:
+    """Whether it stands there to show where a password belongs: at a host of RFC 2606, or as everybody's first one."""
+    if len(password) < _SHORTEST_PASSWORD or password == user or _NOBODYS.fullmatch(host):
+        return True
+    plain = html.unescape(password).rstrip("]")
+    return placeholders.is_placeholder(plain) or placeholders.is_reference(plain)
 
 
 def _broken(text: str, row: Format, start: int) -> tuple[int, str] | None:

@@ -25,10 +25,11 @@ _INVISIBLE = (
     "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
     "\U000e0000-\U000e0fff"
 )
-#: ECMA-48: control sequences, and control strings to their terminator, which no terminal shows.
+#: ECMA-48: control sequences, and control strings to their terminator, which no terminal shows. None within another:
+#: each character is then looked at once, however many begin and never end.
 _ESCAPE = (
     "(?:\x1b\\[|\x9b)[0-?]{0,64}[ -/]{0,8}[@-~]"
-    "|(?:\x1b[\\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]{0,4096}(?:\x07|\x1b\\\\|\x9c)"
+    "|(?:\x1b[\\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x90\x98\x9c-\x9f]{0,4096}(?:\x07|\x1b\\\\|\x9c)"
     "|\x1b[ -/]{0,8}[0-~]"
 )
 _ASCII = bytes(range(128))
@@ -40,9 +41,14 @@ _MARK = "\u0300-\u034e\u0350-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0
 #: Marks on one letter that some language or notation uses; more of them are there to hide or to flood.
 _MARKS = 4
 _SUSPECT = lazily(f"[{_INVISIBLE}{_MARK}]+")
-_RUN = lazily(f"[\x1b\x90\x98\x9b\x9d-\x9f]?[^\x1b\x90\x98\x9b\x9d-\x9f{_MARK}]*")
+#: Of several in a row that might begin a sequence only the last one does.
+_RUN = lazily(
+    "[\x1b\x90\x98\x9b\x9d-\x9f]+(?=[\x1b\x90\x98\x9b\x9d-\x9f])"
+    f"|[\x1b\x90\x98\x9b\x9d-\x9f]?[^\x1b\x90\x98\x9b\x9d-\x9f{_MARK}]*"
+)
 _FLOOD = lazily(f"[{_MARK}]+")
 _ESCAPES = lazily(_ESCAPE)
+_UNSEEN = lazily(f"{_ESCAPE}|[{_INVISIBLE}]+")
 #: What programs print to a terminal, but for what conceals (SGR 8): colours, moves of the cursor, and links.
 _PRINTED = lazily("(?:\x1b\\[|\x9b)(?!(?:[0-9]{0,2};)?8[;m])[0-?]{0,64}[A-Za-z]|\x1b\\]8;")
 _ESCAPING = frozenset("\x1b\x90\x98\x9b\x9d\x9e\x9f")
@@ -265,6 +271,19 @@ def _lower(text: str, beyond: frozenset[str]) -> str:
     for each in capitals:
         text = text.replace(each, each.lower())
     return text
+
+
+def hides(text: str, controls: int = 0) -> bool:
+    """Whether anything in ``text`` could be invisible, but for so many control characters; quick, not exact."""
+    if not text.isascii() and any(map(_SUSPECT.match, traits(text).beyond)):
+        return True
+    data = text.encode("latin-1", "replace")
+    return len(data) - len(data.translate(None, _CONTROL_BYTES)) > controls
+
+
+def unseen(text: str) -> Iterator[tuple[int, int]]:
+    """The spans that nobody sees, the joiners and hyphens that ``visible`` leaves among them. Linear in time."""
+    return (match.span() for match in _UNSEEN.finditer(text))
 
 
 def _unmixed(text: str) -> str:

@@ -40,12 +40,16 @@ class Question(Struct, frozen=True):
 
 
 class Change(Struct, frozen=True):
-    """Forward ``value`` in the place of the message; what was ``found`` in it goes on record, never its content."""
+    """Forward ``value`` in the place of the message; what was ``found`` in it goes on record, never its content.
+
+    ``recorded``, if it is not None, is what goes on record instead of the parameters that are passed on.
+    """
 
     value: dict[str, Any]
     reason: str
     found: Mapping[str, Any] = {}
     question: Question | None = None
+    recorded: Any = None
 
 
 class Alert(Struct, frozen=True):

@@ -1,37 +1,43 @@
 """Secrets and personal numbers in what is said, each reported, masked or refused as the profile has it. No I/O.
 
 Looked at are the parameters of every request and notification, and every result and error, of both sides; not the
-definitions of tools and the like, which are pinned, nor cursors and ``requestState``, which no model sees. The keys of
-objects count as text. Of base64 that is said to be a picture, a sound or a file the beginning is looked at: where that
-is no text, the rest is not.
+definitions of tools and the like, which are pinned, nor cursors, ``requestState`` and the numbers of requests, which no
+model sees. The keys of objects count as text. Of base64 that is said to be a picture, a sound or a file the beginning
+is looked at: where that is no text, the rest is not. What is cut in two by the end of a message is not found.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from mcpbox.definitions import GREETINGS, LISTS
 from mcpbox.jsonrpc import Message, Request, Response
-from mcpbox.policy.base import Alert, Change, Refuse, Rules, Side, Verdict, field
+from mcpbox.policy.base import NAME_SHOWN, Alert, Change, Refuse, Rules, Side, Verdict, field
+from mcpbox.texts import replaced, strings
 
 if TYPE_CHECKING:
-    from mcpbox.detect.masks import Masks
     from mcpbox.detect.sensitive import Finding
 
 #: Parts of a result and of parameters that go back to their sender as they are.
 OPAQUE = frozenset({"cursor", "nextCursor", "requestState"})
+#: Numbers there that say which request is meant.
+NUMBERS = frozenset({"progressToken", "requestId"})
+#: Requests for a resource, by the address that the server gave it.
+ADDRESSED = frozenset({"resources/read", "resources/subscribe", "resources/unsubscribe"})
 #: Requests in whose parameters masks are turned back.
-RESTORED = frozenset({"tools/call", "prompts/get", "completion/complete", "resources/read", "resources/subscribe"})
+RESTORED = ADDRESSED | {"tools/call", "prompts/get", "completion/complete"}
 #: Keys under which a text is a URL, and a mask must not make it anything else.
 _URLS = frozenset({"uri", "url", "uriTemplate", "src", "href"})
-_FILES = frozenset({"blob", "data"})
+#: Keys under which a file is, and those of which one says so beside it.
+_FILES = {"blob": ("uri", "mimeType"), "data": ("mimeType",)}
 #: Longer base64 is looked at from the beginning first.
 _SHORT = 1024
-#: Numbers from here on can be somebody's: the shortest kind has 14 digits.
-_LONG_NUMBER = 10**13
+#: Numbers from here on can be somebody's: the shortest kind has 14 digits; a secret has eight. No more than these have
+#: meaning, and an end in Python.
+_LONG_NUMBER, _SECRET_NUMBER, _LONGEST_NUMBER = 10**13, 10**7, 10**64
 _MAX_PLACES, _MAX_PLACE = 16, 80
 
 
@@ -50,7 +56,9 @@ class SensitiveData:
         from mcpbox.detect.sensitive import Detector
 
         self._masks = Masks(reversible=rules.reversible)
-        self._detector = Detector(rules.secrets_held())
+        held = rules.secrets_held()
+        self._detector = Detector(held)
+        self._digits = any(value.isdecimal() for value in held)
 
     def judge(self, side: Side, message: Message) -> Verdict:
         if self._idle or (part := _part(message)) is None:
@@ -59,13 +67,15 @@ class SensitiveData:
         tool = field(request.params, "name") if request and request.method == "tools/call" else None
         secrets, numbers = self._actions(tool)
         value = message.value[part]
-        strings = _Strings(numbers != "off")
-        strings.take(value)
+        least = _SECRET_NUMBER if self._digits else _LONG_NUMBER if numbers != "off" else _LONGEST_NUMBER
+        said = _Strings(least)
+        said.take(value)
         found = self._detector.find(
-            strings.texts, strings.others + strings.keys, secrets=secrets != "off", numbers=numbers != "off"
+            said.texts, said.others + said.keys, secrets=secrets != "off", numbers=numbers != "off"
         )
         restores = side is Side.CLIENT and isinstance(message, Request) and message.method in RESTORED
-        if not found and not (restores and self._masks.holds):
+        restores = restores and self._masks.holds
+        if not found and not restores:
             return None
         masks: dict[int, list[tuple[int, int, str]]] = {}
         for each in found:
@@ -75,17 +85,37 @@ class SensitiveData:
                     masks.setdefault(number, []).append((start, end, mask))
                     # Of what goes over the ends of strings nothing is left but the mask in the first.
                     mask = ""
-        rewrite = _Rewrite(strings, found, masks, self._masks if restores else None)
+        rewrite = _Rewrite(said, found, masks, self._masks.address if side is Side.SERVER else None)
         changed = rewrite.value(value)
         record = _record(found, rewrite.places, tool)
         if blocked := {each.kind for each in found if (numbers if each.personal else secrets) == "block"}:
             hint = "see [messages] redact_secrets and personal, and [messages.tool], in the server's profile"
             return Refuse(f"sensitive data in it: {', '.join(sorted(blocked))}", hint, record)
-        if not masks and not rewrite.restored:
+        addressed = isinstance(message, Request) and message.method in ADDRESSED
+        whole, count = self._restored(changed, addressed) if restores else (changed, 0)
+        if not masks and not count:
             return Alert(f"sensitive data in it: {_counted(record)}", record) if found else None
         reason = [f"masked: {_counted(record)}"] if found else []
-        reason += [f"turned back: {rewrite.restored}"] if rewrite.restored else []
-        return Change(message.value | {part: changed}, "; ".join(reason), record | {"restored": rewrite.restored})
+        reason += [f"turned back: {count}"] if count else []
+        return Change(
+            message.value | {part: whole},
+            "; ".join(reason),
+            record | {"restored": count},
+            recorded=changed if count else None,
+        )
+
+    def _restored(self, params: Any, addressed: bool) -> tuple[Any, int]:
+        """``params`` with what masks stand for, and for how many of them; ``addressed``: they have an address."""
+        texts, total = {}, 0
+        for path, text in strings(params):
+            if path and path[0] in OPAQUE:
+                continue
+            address = self._masks.addressed(text) if addressed and path == ("uri",) else None
+            plain, count = (address, 1) if address is not None else self._masks.restored(text)
+            if count:
+                texts[path] = plain
+                total += count
+        return replaced(params, texts) if texts else params, total
 
     def _actions(self, tool: object) -> tuple[str, str]:
         secrets, numbers = self._default
@@ -107,84 +137,98 @@ def _part(message: Message) -> str | None:
 
 
 class _Strings:
-    """The strings of a value: first the texts of content blocks, each next to its neighbour, then others, then keys."""
+    """The strings of a value: first the texts of content blocks, each next to its neighbour, then others, then keys.
 
-    def __init__(self, numbers: bool) -> None:
+    Whole numbers from ``least`` on count as strings.
+    """
+
+    def __init__(self, least: int) -> None:
         self.texts: list[str] = []
         self.others: list[str] = []
         self.keys: list[str] = []
-        self.numbers = numbers
+        self.least = least
 
     def take(self, value: Any, key: str = "", *, top: bool = True) -> None:
         if isinstance(value, str):
-            if not _is_file(key, value):
-                (self.texts if key == "text" else self.others).append(value)
+            (self.texts if key == "text" else self.others).append(value)
         elif isinstance(value, dict):
             for name, inner in value.items():
-                if not (top and name in OPAQUE):
+                if not (top and _is_opaque(name, inner)):
                     self.keys.append(name)
-                    self.take(inner, name, top=False)
+                    if not _is_file(name, inner, value):
+                        self.take(inner, name, top=top and name == "_meta")
         elif isinstance(value, list):
             for inner in value:
                 self.take(inner, key, top=False)
-        elif self.numbers and _is_long(value):
+        elif _is_long(value, self.least):
             self.others.append(str(value))
 
 
 class _Rewrite:
-    """Goes over a value as ``_Strings.take`` did, puts in ``masks`` by the string's number, and turns others back."""
+    """Goes over a value as ``_Strings.take`` did, and puts in ``masks`` by the string's number.
+
+    ``address`` is told of each masked address of a resource, and what it was.
+    """
 
     def __init__(
         self,
-        strings: _Strings,
+        said: _Strings,
         found: Sequence[Finding],
         masks: Mapping[int, list[tuple[int, int, str]]],
-        restoring: Masks | None,
+        address: Callable[[str, str], None] | None,
     ) -> None:
-        self._numbers = strings.numbers
+        self._least = said.least
         #: where those strings are in which something was found, by number
         self.places = {number: "" for each in found for number, *_ in each.places}
         self._masks = masks
-        self._restoring = restoring
+        self._address = address
         self._text = 0
-        self._other = len(strings.texts)
-        self._key = self._other + len(strings.others)
-        self.restored = 0
+        self._other = len(said.texts)
+        self._key = self._other + len(said.others)
 
     def value(self, value: Any, key: str = "", path: str = "", *, top: bool = True) -> Any:
         if isinstance(value, str):
-            return value if _is_file(key, value) else self._string(value, key, path)
+            return self._string(value, key, path)
         if isinstance(value, dict):
-            return dict(
-                (name, inner) if top and name in OPAQUE else self._item(name, inner, path)
-                for name, inner in value.items()
-            )
+            return self._object(value, path, top)
         if isinstance(value, list):
             return [self.value(inner, key, f"{path}[]"[:_MAX_PLACE], top=False) for inner in value]
-        if self._numbers and _is_long(value):
+        if _is_long(value, self._least):
             number = self._next("", path)
             # It stays a number, as the tool's schema has it.
             return 0 if number in self._masks else value
         return value
 
-    def _item(self, name: str, inner: Any, path: str) -> tuple[str, Any]:
-        number, self._key = self._key, self._key + 1
-        # A secret that is a key must not go on record as a place.
-        path = f"{path}.{'…' if number in self.places else name}"[:_MAX_PLACE]
-        self._place(number, path)
-        return _masked(name, self._masks.get(number, ())), self.value(inner, name, path, top=False)
+    def _object(self, value: dict[str, Any], path: str, top: bool) -> dict[str, Any]:
+        changed: dict[str, Any] = {}
+        for name, inner in value.items():
+            shown = name
+            if not (top and _is_opaque(name, inner)):
+                number, self._key = self._key, self._key + 1
+                # A secret that is a key must not go on record as a place.
+                place = f"{path}.{'…' if number in self.places else name}"[:_MAX_PLACE]
+                self._place(number, place)
+                shown = _masked(name, self._masks.get(number, ()))
+                if not _is_file(name, inner, value):
+                    inner = self.value(inner, name, place, top=top and name == "_meta")
+            # Two keys may have become one; what is in them stays.
+            while shown in changed:
+                shown = f"{shown} {len(changed)}"
+            changed[shown] = inner
+        return changed
 
     def _string(self, text: str, key: str, path: str) -> str:
         masks = self._masks.get(self._next(key, path), ())
+        if not masks:
+            return text
         if key in _URLS:
             from mcpbox.detect.masks import in_url
 
             masks = [(start, end, in_url(mask)) for start, end, mask in masks]
-        text = _masked(text, masks)
-        if self._restoring:
-            text, count = self._restoring.restored(text)
-            self.restored += count
-        return text
+        masked = _masked(text, masks)
+        if key == "uri" and self._address:
+            self._address(masked, text)
+        return masked
 
     def _next(self, key: str, path: str) -> int:
         if key == "text":
@@ -211,20 +255,26 @@ def _record(found: Sequence[Finding], places: Mapping[int, str], tool: object) -
     """What goes on record: how many of which kind, and where; never any of it."""
     where = list(dict.fromkeys(places[number] for each in found for number, *_ in each.places[:1]))
     record = {"kinds": dict(Counter(each.kind for each in found)), "places": where[:_MAX_PLACES]}
-    return record | ({"tool": tool} if isinstance(tool, str) else {})
+    return record | ({"tool": tool[:NAME_SHOWN]} if isinstance(tool, str) else {})
 
 
 def _counted(record: Mapping[str, Any]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in record["kinds"].items())
 
 
-def _is_long(value: Any) -> bool:
-    return type(value) is int and value >= _LONG_NUMBER
+def _is_long(value: Any, least: int) -> bool:
+    return type(value) is int and least <= value < _LONGEST_NUMBER
 
 
-def _is_file(key: str, value: str) -> bool:
+def _is_opaque(key: str, value: Any) -> bool:
+    return isinstance(value, str) if key in OPAQUE else key in NUMBERS and isinstance(value, int)
+
+
+def _is_file(key: str, value: Any, beside: Mapping[str, Any]) -> bool:
     """Whether it is base64 as a whole, and what it is of does not begin as a text does."""
-    if key not in _FILES or len(value) <= _SHORT or not value.isascii():
+    if key not in _FILES or not isinstance(value, str) or len(value) <= _SHORT or not value.isascii():
+        return False
+    if not any(isinstance(beside.get(each), str) for each in _FILES[key]):
         return False
     from mcpbox.detect.sensitive import is_binary
 

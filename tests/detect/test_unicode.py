@@ -140,3 +140,7 @@ def test_languages_and_what_programs_print_are_no_attack(text: str) -> None:
 def test_concealed_text_and_a_borrowed_letter_are_still_looked_through() -> None:
     assert [hit.kind for hit in unicode.scan("\x1b[8mhidden\x1b[1;8m", printed=True)] == ["escape-sequences"]
     assert unicode.folded("ıgnore prevıous")[0] == "ignore previous"
+
+
+def test_control_strings_that_never_end_are_gone_over_once() -> None:
+    assert unicode.visible("\x90" * 300_000 + "a" + "\x9d b" * 100_000) == "a" + " b" * 100_000

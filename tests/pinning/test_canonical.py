@@ -47,7 +47,8 @@ def test_where_there_is_a_canonical_form_it_is_that(value: Any) -> None:
 @pytest.mark.parametrize("text", [",1.5", '",1.5', '\\",[2e3', "\\\\", ":-1e9", "[12345678901234567"])
 @pytest.mark.parametrize("number", [1, 1.5, 1e21, 12345678901234567])
 def test_numbers_within_texts_are_no_numbers(text: str, number: float) -> None:
-    for value in (text, [text, number], {text: number}, {"a": [text, {text: [number, text]}]}):
+    values: tuple[Any, ...] = (text, [text, number], {text: number}, {"a": [text, {text: [number, text]}]})
+    for value in values:
         try:
             expected = rfc8785.dumps(value)
         except rfc8785.CanonicalizationError:

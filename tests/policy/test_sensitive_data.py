@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from mcpbox import jsonrpc
+from mcpbox.detect import unicode
+from mcpbox.detect.masks import MAX_NUMBERED
 from mcpbox.detect.sensitive import finder
 from mcpbox.policy.base import Alert, Change, Refuse, Rules, Side, Verdict
 from mcpbox.policy.sensitive import SensitiveData
@@ -267,6 +269,7 @@ def test_any_value_comes_out_without_a_secret_and_otherwise_the_same(value: Any,
         "<" * 300_000, "A" * 300_000, ("A" * 60 + "\n") * 5_000, ("QUJD" * 20 + " ") * 5_000,
         "-----BEGIN RSA PRIVATE KEY-----" * 10_000,
         f"{HELD[:9]}\n" * 30_000, f"{CARD} " * 10_000, "eyJ" * 100_000, "4 " * 100_000, "<secret a #1>" * 30_000,
+        "\x90" * 300_000, "\x9d a" * 100_000, "a\u200b" * 100_000,
     ],
 )  # fmt: skip
 def test_no_text_is_slow(text: str) -> None:
@@ -299,3 +302,86 @@ def test_what_comes_after_is_told_of_masks_and_of_what_was_let_through(
     finds = finder({HELD: "a/b"}, secrets=secrets, numbers=numbers)
     said = [f"a {TOKEN}", f"a {HELD}", f"a {CARD}", "a <card #12> b", "x://%3Ccard%20%2312%3E", "a", "<b #x>", ""]
     assert [number for number, text in enumerate(said) if finds(text)] == found
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        TOKEN[:9] + "\u200b" + TOKEN[9:],
+        "g\u2060hp_" + TOKEN[4:],
+        "\x1b[32m" + TOKEN + "\x1b[0m",
+        TOKEN[:20] + "\x1b[0m\x1b[1m" + TOKEN[20:],
+        "".join(f"{each}\u00ad" for each in TOKEN),
+        "".join(f"{each}\U000e0061" for each in TOKEN),
+        TOKEN[:9] + "\x00" + TOKEN[9:],
+    ],
+)
+def test_a_token_with_invisible_text_in_it_is_masked(shown: str) -> None:
+    (text,) = texts(policy().judge(SERVER, result(f"a \N{SNOWMAN}\u200b {shown} z")))
+    assert text.startswith("a \N{SNOWMAN}\u200b ") and text.endswith(" z") and "<secret github-token #1>" in text
+    assert "B2a1" not in text and "a1B" not in unicode.visible(text)
+
+
+def test_data_is_a_file_only_where_it_says_of_what() -> None:
+    lines = "\n".join(["AKIA" + "QYLPMN5HHHFPZAM2", *("8d969eef6ecad3c2"[:n] for n in range(4, 16))] * 12)
+    assert "AKIA" not in json.dumps(changed(policy().judge(SERVER, told("notifications/message", data=lines))))
+    call = asked("tools/call", name="t", arguments={"data": lines})
+    assert "AKIA" not in json.dumps(changed(policy().judge(CLIENT, call)))
+    picture = base64.b64encode(bytes(range(256)) * 8).decode()
+    block = {"type": "image", "mimeType": "image/png", "data": picture}
+    assert policy().judge(SERVER, result(block)) is None
+
+
+def test_a_value_in_digits_is_found_as_a_number_too() -> None:
+    session = policy(secrets_held=lambda: {"48151623421": "bank/PIN"})
+    value = changed(session.judge(SERVER, result(structuredContent={"pin": 48151623421, "n": 4815162342})))
+    assert value["result"]["structuredContent"] == {"pin": 0, "n": 4815162342}
+
+
+def test_keys_that_get_the_same_mask_are_all_there() -> None:
+    rng = random.Random(5)
+    session = policy()
+    table = {"ghp_" + word(rng, 36): number for number in range(MAX_NUMBERED + 9)}
+    value = changed(session.judge(SERVER, result(structuredContent=table)))
+    assert sorted(value["result"]["structuredContent"].values()) == sorted(table.values())
+
+
+def test_an_address_that_the_server_gave_still_leads_there() -> None:
+    session = policy()
+    uri = "db://app:Wq8-zT5_rN2x@h/items"
+    listed = session.judge(SERVER, answer("resources/list", result={"resources": [{"uri": uri, "name": "items"}]}))
+    (given,) = changed(listed)["result"]["resources"]
+    assert "Wq8" not in given["uri"]
+    for method in ("resources/read", "resources/subscribe", "resources/unsubscribe"):
+        verdict = session.judge(CLIENT, asked(method, uri=given["uri"]))
+        assert changed(verdict)["params"]["uri"] == uri
+        assert isinstance(verdict, Change) and verdict.recorded == {"uri": given["uri"]}
+    assert session.judge(CLIENT, asked("tools/call", name="t", arguments={"uri": given["uri"]})) is None
+    assert policy().judge(CLIENT, asked("resources/read", uri=given["uri"])) is None
+
+
+def test_what_is_turned_back_is_not_what_goes_on_record() -> None:
+    session = policy(reversible=True)
+    session.judge(SERVER, result(f"id {TOKEN}"))
+    arguments = {"a": "<secret github-token #1>"}
+    verdict = session.judge(CLIENT, asked("tools/call", name="t", arguments=arguments))
+    assert changed(verdict)["params"]["arguments"] == {"a": TOKEN}
+    assert isinstance(verdict, Change) and verdict.recorded == {"name": "t", "arguments": arguments}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        told("notifications/progress", progressToken=int(CARD), progress=1),
+        asked("tools/call", name="t", arguments={}, _meta={"progressToken": int(CARD)}),
+        told("notifications/cancelled", requestId=int(CARD)),
+        answer("tools/call", result={"content": [], "requestState": TOKEN}),
+    ],
+)
+def test_what_programs_compare_stays(message: jsonrpc.Message) -> None:
+    assert policy(personal="redact").judge(SERVER, message) is None
+
+
+def test_what_goes_back_as_it_is_is_a_word_and_no_place_to_speak() -> None:
+    for key in ("nextCursor", "requestState", "progressToken"):
+        assert TOKEN not in json.dumps(changed(policy().judge(SERVER, result(**{key: {"text": TOKEN}}))))
