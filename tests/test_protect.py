@@ -14,7 +14,8 @@ import pytest
 from conftest import PYTHON, SERVERS, must_work
 from hosts import kills
 
-from mcpbox import paths, registered
+from mcpbox import registered
+from mcpbox.audit import reading
 from mcpbox.cli import run
 from mcpbox.hosts import configfile, discover, register
 
@@ -126,9 +127,9 @@ def test_a_program_in_the_path_of_the_shell_is_found_by_a_host_with_a_short_one(
     done = subprocess.run(
         servers(file)["mine"], input="", env={**SHORT, "HOME": str(home)}, capture_output=True, text=True, check=False
     )
-    assert (
-        "no such program" not in done.stderr and "my-server" in (paths.state_dir() / "log" / "mine.jsonl").read_text()
-    )
+    assert "no such program" not in done.stderr
+    (session,) = reading.sessions(("mine",))
+    assert next(session.records())["command"] == [str(tools / "my-server")]
 
 
 def test_nobody_to_ask_is_a_wrong_use_and_changes_nothing(
