@@ -15,6 +15,8 @@ LISTS = {
     "prompts/list": ("prompt", "prompts", "name"),
     "resources/templates/list": ("resource-template", "resourceTemplates", "uriTemplate"),
 }
+#: By the request that uses one: the kind, and the list that has it.
+USES = {"tools/call": ("tool", "tools/list"), "prompts/get": ("prompt", "prompts/list")}
 #: Of one server; beyond it nothing more of it is believed. The largest published servers have some hundreds.
 MAX_DEFINITIONS = 10_000
 #: Methods whose result has the server's instructions, and who it says it is.

@@ -6,22 +6,17 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from mcpbox.definitions import GREETINGS, LISTS, Definition, Malformed, defined_in, rewritten
+from mcpbox.definitions import GREETINGS, LISTS, MAX_DEFINITIONS, USES, Definition, Malformed, defined_in, rewritten
 from mcpbox.detect.attacks import Attack, attack_in
 from mcpbox.detect.hits import Hit
 from mcpbox.digests import sha256
 from mcpbox.jsonrpc import Message, Notification, Request, Response
-from mcpbox.policy.base import Alert, Change, Consult, Refuse, Rules, Side, Verdict, field
+from mcpbox.listing import Pages
+from mcpbox.policy.base import Alert, Change, Consult, Refuse, Rules, Side, Verdict, field, quoted
 from mcpbox.texts import Path
 
-#: Definitions of one server; the largest known has some 900 tools. What is kept of each is its name and a digest.
-MAX_DEFINITIONS = 8192
 #: Definitions named on record.
 _NAMED = 20
-
-#: By the method that uses one: the kind and the list it is in.
-_USES = {"tools/call": ("tool", "tools/list"), "prompts/get": ("prompt", "prompts/list")}
-_CHANGED = {f"notifications/{lists.split('/')[0]}/list_changed": lists for lists in ("tools/list", "prompts/list")}
 #: The words of JSON Schema, which stand between the server's own and would keep a phrase of its apart.
 _SCHEMA_TYPES = frozenset(("string", "object", "array", "number", "integer", "boolean", "null"))
 _VOCABULARY = frozenset(
@@ -40,15 +35,13 @@ class DefinitionScan:
         #: By kind and name, whether it was found clean when it was last listed.
         self._clean: dict[tuple[str, str], bool] = {}
         self._verdicts: dict[bytes, Attack | None] = {}
-        #: By list, the cursor of its next page; a list that is not in here has been read to its end, or not begun.
-        self._more: dict[str, str] = {}
-        self._asked: tuple[str, str] | None = None
+        self._pages = Pages()
 
     def judge(self, side: Side, message: Message) -> Verdict:
         if self._mode == "off":
             return None
         if side is Side.CLIENT:
-            if isinstance(message, Request) and message.method in _USES and self._mode == "block":
+            if isinstance(message, Request) and message.method in USES and self._mode == "block":
                 return self._use(message)
             return None
         if isinstance(message, Response) and message.request:
@@ -56,30 +49,22 @@ class DefinitionScan:
                 return self._definitions(message)
             if message.request.method == "resources/list":
                 return self._resources(message)
-        elif isinstance(message, Notification) and message.method in _CHANGED:
-            self._more.pop(_CHANGED[message.method], None)
-            self._asked = None
+        elif isinstance(message, Notification):
+            self._pages.forget(message.method)
         return None
 
     def _use(self, request: Request) -> Verdict:
-        kind, lists = _USES[request.method]
+        kind, listing = USES[request.method]
         name = field(request.params, "name")
         if not isinstance(name, str):
             return Refuse(f"the {kind}'s name is not a string")
         clean = self._clean.get((kind, name))
-        if clean:
-            return None
-        if clean is False:
-            return Refuse(f"the definition of the {kind} {name!r} instructs the model", _HINT)
-        more = self._more.get(lists)
-        if self._asked == (kind, name) and more is None:
-            self._asked = None
-            return Refuse(f"the server lists no {kind} {name!r}")
-        self._asked = (kind, name)
-        return Consult(lists, {} if more is None else {"cursor": more})
+        if clean is None:
+            page = self._pages.unseen(listing)
+            return Refuse(f"the server lists no {kind} {quoted(name)}") if page is None else Consult(listing, page)
+        return None if clean else Refuse(f"the definition of the {kind} {quoted(name)} instructs the model", _HINT)
 
     def _definitions(self, message: Response) -> Verdict:
-        assert message.request
         try:
             definitions = list(defined_in(message))
             if len(self._clean.keys() | {(each.kind, each.name) for each in definitions}) > MAX_DEFINITIONS:
@@ -87,11 +72,7 @@ class DefinitionScan:
             attacks = {number: self._scan(each) for number, each in enumerate(definitions)}
         except Malformed as error:
             return Refuse(str(error))
-        if message.request.method in LISTS and "error" not in message.value:
-            cursor = field(message.result, "nextCursor")
-            self._more.pop(message.request.method, None)
-            if isinstance(cursor, str) and cursor:
-                self._more[message.request.method] = cursor
+        self._pages.see(message)
         bad = {(definitions[number].kind, definitions[number].name) for number, attack in attacks.items() if attack}
         for each in definitions:
             self._clean[each.kind, each.name] = (each.kind, each.name) not in bad

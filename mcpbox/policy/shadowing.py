@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from mcpbox.definitions import MAX_DEFINITIONS, Definition, Malformed, defined_in, rewritten
+from mcpbox.definitions import MAX_DEFINITIONS, USES, Definition, Malformed, defined_in, rewritten
 from mcpbox.jsonrpc import Message, Notification, Request, Response
 from mcpbox.listing import Pages
 from mcpbox.pinning.canonical import digest
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 NAMED = 16
 #: Kinds whose names are compared with those of other servers.
 NAMED_KINDS = ("tool", "prompt")
-#: By the request that uses one: the kind, and the list that has it.
-USES = {"tools/call": ("tool", "tools/list"), "prompts/get": ("prompt", "prompts/list")}
 
 Key = tuple[str, str]
 

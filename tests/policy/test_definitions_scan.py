@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcpbox.definitions import MAX_DEFINITIONS
 from mcpbox.detect import attacks
 from mcpbox.jsonrpc import Notification, Request, Response
 from mcpbox.policy import definitions_scan
@@ -177,8 +178,8 @@ def test_a_name_that_is_no_string_is_refused() -> None:
 
 def test_no_more_is_kept_than_any_server_has() -> None:
     policy = scan()
-    many = [{**CLEAN, "name": f"t{number}"} for number in range(definitions_scan.MAX_DEFINITIONS + 1)]
-    assert policy.judge(Side.SERVER, listed(*many)) == Refuse("the server defines more than 8192 things")
+    many = [{**CLEAN, "name": f"t{number}"} for number in range(MAX_DEFINITIONS + 1)]
+    assert policy.judge(Side.SERVER, listed(*many)) == Refuse("the server defines more than 10000 things")
     assert isinstance(policy.judge(Side.CLIENT, call("t0")), Consult)
 
 
