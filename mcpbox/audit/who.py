@@ -20,18 +20,20 @@ def who(server: Command, resolved: Resolved, spec: SandboxSpec, *, host: str, ba
     ``trees`` are the installed packages by the hashes of their locks.
     """
     return {
-        "user": _user(),
+        "user": user(),
         "uid": os.getuid(),
         "host": host,
         "pid": os.getpid(),
         "ppid": os.getppid(),
-        "parent": _program(os.getppid()),
+        "parent": program(os.getppid()),
         "command": list(server.program),
         "arguments": len(server.arguments),
         "package": server.package,
         "identities": list(server.identities),
         "trees": [mount.tree for mount in spec.mounts if mount.tree],
         "image": spec.image,
+        # The names of the variables: of the values there is nothing on record.
+        "secrets": sorted(spec.secrets),
         "profile": resolved.source,
         "profile_digest": _profile_digest(resolved),
         "backend": backend,
@@ -39,7 +41,8 @@ def who(server: Command, resolved: Resolved, spec: SandboxSpec, *, host: str, ba
     }
 
 
-def _user() -> str:
+def user() -> str:
+    """The name of this process's user; "" where it has none."""
     import pwd
 
     try:
@@ -48,7 +51,7 @@ def _user() -> str:
         return ""
 
 
-def _program(pid: int) -> str:
+def program(pid: int) -> str:
     """What a process runs; "" where the system does not say."""
     with suppress(OSError):
         return os.readlink(f"/proc/{pid}/exe")

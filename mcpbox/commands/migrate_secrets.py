@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 
 from mcpbox import paths
+from mcpbox.audit.commanded import commanded
 from mcpbox.errors import McpboxError, SecretError
 from mcpbox.hosts import configfile, register, survey, values
 from mcpbox.hosts.survey import Surveyed
@@ -63,6 +64,7 @@ def _migrate(files: Sequence[Surveyed], store: Store | None, yes: bool) -> int:
     if store is None or not terminal.agreed(f"Move {count} secrets out of {len(planned)} files?", yes):
         click.echo("nothing was changed")
         return 1 if wrong or store else 0
+    commanded("migrate-secrets", [file.found.path for file, _ in planned])
     moved = []
     for file, movable in planned:
         try:
@@ -114,6 +116,7 @@ def _restore(files: Sequence[Surveyed], store: Store | None, yes: bool, configs:
     if store is None or not terminal.agreed(f"Put the secrets back into {len(planned)} files?", yes):
         click.echo("nothing was changed")
         return 1 if wrong or store else 0
+    commanded("migrate-secrets --restore", [file.found.path for file in planned], undoing=True)
     for file in planned:
         try:
             gone = moving.put_back(file, store, lambda: moving.used_in(_everywhere(configs)))

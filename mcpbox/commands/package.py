@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from mcpbox import command, sandbox
+from mcpbox.audit.commanded import commanded
 from mcpbox.errors import BackendError, PackageError, UsageError
 from mcpbox.packages import lock, prepare, spec, store, terminal, vet
 from mcpbox.packages.lock import Entry
@@ -24,6 +25,7 @@ def add(words: Sequence[str], backend: str, scripts: Sequence[str], yes: bool) -
     """Pin and install a package, named ("npm:NAME") or by the command that would start it."""
     request = _request(words)
     approved: prepare.Approved = "user" if yes or os.isatty(0) else "first use"
+    commanded(f"package add {request.key}", [f"scripts of {name}" for name in scripts], approved=approved)
     with terminal.Line() as line:
         entry = prepare.prepare(
             request,
@@ -90,6 +92,7 @@ def update(names: Sequence[str], backend: str, yes: bool, back: bool) -> int:
     refused = 0
     for key, _ in [_find(name) for name in names] or sorted(lock.load().items()):
         if back:
+            commanded(f"package update --back {key}")
             click.echo(f"{key}: back to {prepare.revert(key).version}")
             continue
         with terminal.Line() as line:
@@ -137,6 +140,7 @@ def rm(names: Sequence[str]) -> int:
     """Take packages out of the lock and the store."""
     for name in names:
         key, _ = _find(name)
+        commanded(f"package rm {key}")
         with lock.exclusive(key):
             lock.remove(key)
         click.echo(f"{key}: removed")
@@ -173,6 +177,8 @@ class _Asked:
         for text in _described(self._key, changes, concerns):
             click.echo(plain(text), err=True)
         self.agreed = self._yes or (sys.stdin.isatty() and terminal.ask("Update?"))
+        if self.agreed:
+            commanded(f"package update {self._key}", [f"{changes.before} → {changes.after}"])
         return self.agreed
 
 

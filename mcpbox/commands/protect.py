@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mcpbox import registered
+from mcpbox.audit.commanded import commanded
 from mcpbox.errors import McpboxError, UsageError
 from mcpbox.hosts import by_id, configfile, proof, register, rewrite, survey
 from mcpbox.hosts.document import DocumentError, parse
@@ -76,6 +77,7 @@ def protect(hosts: Sequence[str], configs: Sequence[str], dry_run: bool, yes: bo
     if dry_run or not terminal.agreed(f"{' and '.join(what)}?".capitalize(), yes):
         click.echo("nothing was changed")
         return 1 if wrong or not dry_run else 0
+    commanded("protect", [*(file.found.path for file, _ in wanted), *(f"anew: {row.record.name}" for row in anew)])
     register.put(row.record for row in anew)
     for file, rows in wanted:
         try:
@@ -115,6 +117,9 @@ def unprotect(hosts: Sequence[str], configs: Sequence[str], dry_run: bool, yes: 
     if dry_run or not terminal.agreed(f"Give {count} servers their own commands back?", yes):
         click.echo("nothing was changed")
         return 1 if wrong or not dry_run else 0
+    commanded(
+        "unprotect", [f"{entry.name} in {file.found.path}" for file, taken in planned for entry in taken], undoing=True
+    )
     for file, taken in planned:
         try:
             _take_out(file, taken)

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from mcpbox import profile, sessions
+from mcpbox.audit.commanded import commanded
 from mcpbox.errors import ProfileError, UsageError
 from mcpbox.secrets import held, vault
 from mcpbox.secrets.reference import Reference, parse
@@ -37,7 +38,9 @@ def set_(name: str, owners: Sequence[str]) -> int:
     store = _store()
     chosen = [_absolute(owner) for owner in owners] or _owners(ref, store)
     held.prepare()
-    left = store.set(ref, _value(ref), chosen)
+    value = _value(ref)
+    commanded(f"secrets set {ref}", chosen)
+    left = store.set(ref, value, chosen)
     click.echo(f"{ref} is kept, for {', '.join(chosen)}", err=True)
     if left:
         click.echo(left, err=True)
@@ -49,6 +52,7 @@ def rm(names: Sequence[str]) -> int:
     """Raises UsageError, SecretError."""
     refs = [parse(name) for name in names]
     store = _store()
+    commanded("secrets rm", [str(ref) for ref in refs])
     for ref in refs:
         store.delete(ref)
         _end_holders({ref})
@@ -62,6 +66,7 @@ def init(in_file: bool, key_file: str | None, systemd: bool) -> int:
     if key_file and systemd:
         raise UsageError("--key-file and --systemd are two sources of one key", "give one of them")
     held.prepare()
+    commanded("secrets init --file")
     if key_file:
         vault.create("key-file", key_file=Path(key_file))
     elif systemd:

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from mcpbox.audit.commanded import commanded
 from mcpbox.errors import McpboxError, UsageError
 from mcpbox.packages import terminal
 from mcpbox.pinning import diff, store
@@ -75,6 +76,7 @@ def approve(server: str, names: Sequence[str], everything: bool, yes: bool) -> i
         if not (yes or terminal.ask(f"Approve {'this' if len(chosen) == 1 else f'these {len(chosen)}'}?")):
             click.echo("nothing was approved")
             return 1
+        commanded(f"tools approve {server}", [f"{pin.kind} {pin.name} {pin.pending}".strip() for pin in chosen])
         count = pins.approve(server, [(pin.kind, pin.name, pin.pending) for pin in chosen], by="user")
     click.echo(f"approved: {count}; a running host sees it when it next asks for the list")
     if count < len(chosen):
@@ -87,6 +89,7 @@ def revoke(server: str, names: Sequence[str], everything: bool) -> int:
     with _opened() as pins:
         approved = [pin for pin in pins.pins(_known(pins, server)) if pin.approved]
         chosen = _selected(approved, names, everything, server, "is approved")
+        commanded(f"tools revoke {server}", [f"{pin.kind} {pin.name} {pin.approved}".strip() for pin in chosen])
         count = pins.revoke(server, [(pin.kind, pin.name) for pin in chosen])
     click.echo(f"no longer approved: {count}")
     return 0
