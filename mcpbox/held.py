@@ -3,6 +3,7 @@ either side. No I/O."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from msgspec import Struct
@@ -30,6 +31,8 @@ RECORDED = frozenset(
 )
 #: How much of a name, an address or an id goes on record and is shown: the other side chose it.
 SHOWN = 256
+#: Where the query or the fragment of an address begins, and a value in it.
+_QUERY, _VALUE = re.compile("[?#]"), re.compile("=[^&#;]*")
 
 
 class Case(Struct):
@@ -119,7 +122,19 @@ def target(request: Request) -> str:
     found = field(request.params, "uri" if request.method.startswith("resources/") else "name")
     if request.method == "completion/complete":
         found = field(request.params, "ref", "name") or field(request.params, "ref", "uri")
-    return found[:SHOWN] if isinstance(found, str) else ""
+    return _told(found)[:SHOWN] if isinstance(found, str) else ""
+
+
+def _told(address: str) -> str:
+    """A name or an address without what may be a password in it: that of its user, and the values of its query."""
+    scheme, mark, rest = address.partition("://")
+    if not mark:
+        return address
+    found = _QUERY.search(rest)
+    path, query = (rest[: found.start()], rest[found.start() :]) if found else (rest, "")
+    place, slash, path = path.partition("/")
+    _, at, host = place.rpartition("@")
+    return f"{scheme}://{f'***@{host}' if at else place}{slash}{path}{_VALUE.sub('=***', query)}"
 
 
 def is_recorded(method: str) -> bool:

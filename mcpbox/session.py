@@ -17,6 +17,7 @@ from mcpbox.actions import Divert as Divert
 from mcpbox.actions import Record as Record
 from mcpbox.actions import Send as Send
 from mcpbox.bounded import Bounded
+from mcpbox.errors import McpboxError
 from mcpbox.held import SHOWN, Asking, Case, Key, Open, is_cancellation, is_recorded, message_name, recorded_id, target
 from mcpbox.jsonrpc import Line, Lines, Message, Notification, Oversized, ParseError, Request, Response
 from mcpbox.policy.base import Alert, Ask, Change, Consult, Policy, Refuse, Side, field
@@ -220,7 +221,9 @@ class Session:
                 elif not isinstance(verdict, Refuse):
                     raise TypeError(f"not a verdict: {type(verdict).__name__}")
             except Exception as error:
-                verdict = Refuse(f"the policy failed: {type(error).__name__}: {error}")
+                # What others say may quote the message, and would be on record with it.
+                said_so = f": {error}" if isinstance(error, McpboxError | OSError) else ""
+                verdict = Refuse(f"the policy failed: {type(error).__name__}{said_so}")
             actions += said
             self._refuse(side, case.message, verdict, name, actions, answer=not case.own)
             return False

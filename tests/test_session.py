@@ -191,6 +191,34 @@ def test_a_policy_that_fails_denies(bad: Any) -> None:
     assert to is CLIENT and "the policy failed" in answer["error"]["message"]
 
 
+def test_what_a_failure_quotes_goes_nowhere() -> None:
+    class Quoting:
+        def judge(self, side: Side, message: Any) -> None:
+            raise ValueError(f"invalid literal: {message.params['password']!r}")
+
+    dialogue = Dialogue(policies=(Quoting(),))
+    said = dialogue.say(CLIENT, request("x", password="hunter2"))
+    assert "the policy failed: ValueError" in str(said)
+    assert "hunter2" not in str(said) and "hunter2" not in str(dialogue.actions[:-1])
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("file:///home/me/a@b", "file:///home/me/a@b"),
+        ("https://me:pw@host/a?x=1", "https://***@host/a?x=***"),
+        ("https://host/a?token=s3cret&b#code=s3cret", "https://host/a?token=***&b#code=***"),
+        ("https://host#access=s3cret", "https://host#access=***"),
+        ("urn:a?b=c", "urn:a?b=c"),
+    ],
+)
+def test_what_may_be_a_password_in_an_address_is_not_on_record(uri: str, told: str) -> None:
+    dialogue = Dialogue()
+    dialogue.say(CLIENT, request("resources/read", uri=uri))
+    found = [action.event for action in dialogue.actions if isinstance(action, Record)]
+    assert [(event["event"], event["target"]) for event in found] == [("call", told)]
+
+
 RULES = Rules(tools_allow=("read_*", "echo"), tools_deny=("read_secret",))
 
 

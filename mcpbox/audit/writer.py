@@ -21,6 +21,8 @@ SEGMENT_BYTES = 64 << 20
 FLOOD_BYTES = 64 << 20
 #: Events that a server can cause without end and without the host; the first of a kind is always on record.
 COUNTED = frozenset({"refused", "unsolicited", "malformed", "oversized", "egress", "alert", "changed"})
+#: What a server asks of a host that has an effect: that is never only counted.
+HOST_ACTS = frozenset({"sampling/createMessage", "elicitation/create"})
 #: Events counted before the numbers are put on record, and kinds that are told apart.
 MAX_COUNTED, MAX_KINDS = 1000, 64
 #: A head goes into the ledger after so many records, or so many seconds; never more often than every few seconds.
@@ -29,6 +31,14 @@ HEAD_RECORDS, HEAD_SECONDS, HEAD_PAUSE = 1000, 60.0, 5.0
 START_PAUSE = 1.0
 #: Seconds for the ledger's lock at the end: a host kills what has not ended 2 s after it closed standard input.
 END_PATIENCE = 1.0
+
+
+def _is_endless(event: Mapping[str, Any]) -> bool:
+    """Whether a server can cause it without end: a host answers each request for its roots."""
+    if event["event"] in COUNTED:
+        return True
+    asker = {"call": "server", "result": "client"}.get(event["event"])
+    return asker == event.get("side") and event.get("method") not in HOST_ACTS if asker else False
 
 
 class Log:
@@ -79,7 +89,7 @@ class Log:
         with self._lock:
             if self._fd < 0:
                 raise OSError(errno.EBADF, f"{self.path}: the session's record is closed")
-            if self._total > FLOOD_BYTES and event["event"] in COUNTED and self._count(event):
+            if self._total > FLOOD_BYTES and _is_endless(event) and self._count(event):
                 return
             if self._counted:
                 self._put_counts()
@@ -165,11 +175,15 @@ class Log:
         ledger.append(fields, patience=patience, sync=True)
 
     def _kept(self, value: Any) -> dict[str, Any]:
-        self._key = self._key or content.key()
+        try:
+            self._key = self._key or content.key()
+        except McpboxError as error:
+            # In the middle of a session whoever records knows of nothing else.
+            raise OSError(errno.EINVAL, error.message) from None
         return content.kept(value, self._key, full=self.full and self._total <= FLOOD_BYTES)
 
     def _count(self, event: Mapping[str, Any]) -> bool:
-        kind = f"{event['event']} {event.get('policy') or event.get('decision') or ''}".rstrip()
+        kind = f"{event['event']} {event.get('policy') or event.get('decision') or event.get('method') or ''}".rstrip()
         if kind not in self._kinds and len(self._kinds) < MAX_KINDS:
             self._kinds.add(kind)
             return False
