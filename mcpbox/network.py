@@ -116,14 +116,14 @@ class Watch:
 
 
 def learned(gateway: Gateway, resolved: profile.Resolved, given: Given) -> str:
-    """The ``[network]`` table with which the session would have gone as it did."""
+    """The ``[network]`` table with which the session would have gone as it did; "" if it needed no host."""
     rules = given.rules(resolved.profile.network)
     lines = list(resolved.profile.network.allow)
     for target, opaque in sorted(gateway.used.items()):
         name, _, port = target.rpartition(":")
         if (rule := rules.decide(name, int(port)).rule) is None or (opaque and not rule.opaque):
             lines.append(f"tcp://{target}" if opaque else target)
-    return "[network]\nallow = [\n" + "".join(f'    "{line}",\n' for line in lines) + "]\n"
+    return "[network]\nallow = [\n" + "".join(f'    "{line}",\n' for line in lines) + "]\n" if lines else ""
 
 
 def tell(line: str, patience: float = TELL_SECONDS) -> None:

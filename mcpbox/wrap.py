@@ -139,7 +139,11 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
         stack.callback(gateway.close)
         if options.any_host:
             stack.callback(
-                lambda: network.tell(f"to allow what was used:\n{network.learned(gateway, resolved, given)}")
+                lambda: network.tell(
+                    f"to allow what was used:\n{rules}"
+                    if (rules := network.learned(gateway, resolved, given))
+                    else "it connected to no host, so it needs none allowed"
+                )
             )
         if options.learn:
             stack.callback(lambda: record(observing.endpoints(gateway.used)))

@@ -27,9 +27,12 @@ def colour(entry: Entry) -> str:
 
 
 def summary(record: Mapping[str, Any]) -> str:
-    """What happened, in one line; whatever the record has is in it but for what only programs want."""
+    """What happened, in one line; whatever the record has is in it but for what only programs want, or is empty."""
     event, parts = text(record, "event"), []
     shown = {"side", "message"}
+    if event == "launch" and isinstance(command := record.get("command"), list):
+        parts.append(" ".join(_short(word) for word in command))
+        shown.add("command")
     if event == "egress":
         port = number(record, "port")
         parts.append(text(record, "decision"))
@@ -37,14 +40,17 @@ def summary(record: Mapping[str, Any]) -> str:
         shown |= {"port", "name", "decision"}
     else:
         parts += [{"client": "→", "server": "←"}.get(text(record, "side"), ""), text(record, "message")]
+        if (target := text(record, "target")) and not text(record, "message").endswith(target):
+            parts.append(target)
     for key, unit in (("bytes", "B"), ("micros", "µs")):
         if (amount := number(record, key)) is not None:
-            parts.append(f"{amount} {unit}")
+            parts.append(f"{amount // 1000} ms" if key == "micros" and amount >= 10_000 else f"{amount} {unit}")
             shown.add(key)
     if event == "result" and isinstance(record.get("error"), bool):
         parts.append("failed" if record["error"] else "")
         shown.add("error")
-    rest = [f"{key}={_short(value)}" for key, value in record.items() if key not in shown and key not in _QUIET]
+    left = ((key, value) for key, value in record.items() if key not in shown and key not in _QUIET)
+    rest = [f"{key}={_short(value)}" for key, value in left if value not in ("", None, [], {})]
     return visible(" ".join(filter(None, (*parts, *rest))), 2000)
 
 

@@ -26,6 +26,8 @@ MAX_APART = 8
 RATE_FACTOR, RATE_LEAST, RUN_FACTOR, RUN_LEAST = 2, 20, 2, 5
 BYTES_FACTOR, BYTES_LEAST = 4, 1 << 20
 _TABLES = "sandbox filesystem network environment secrets tools resources prompts messages flows calls audit".split()
+#: What a record has in the place of what may be a password, as a pattern that means just that.
+_STARS = re.escape("[*][*][*]")
 _KINDS = ("read", "write")
 _HEAD = ("name", "description", "matches")
 
@@ -55,6 +57,9 @@ def suggest(server: str, evidence: Evidence, context: Context) -> str:
         head.append("# None ran with --learn, so what paths it needs is not known: [filesystem] is as it was.\n")
     elif evidence.learned < evidence.sessions:
         head.append(f"# Of what paths it needs, only the {evidence.learned} tell that ran with --learn.\n")
+    head.append(
+        f"# Save it to a FILE, and see what it would have refused: mcpbox profile replay FILE {visible(server, 64)}\n"
+    )
     head.append("version = 1\n")
     head += [f"{key} = {toml.inline(value)}\n" for key in _HEAD if (value := getattr(profile, key))]
     written = {
@@ -97,7 +102,7 @@ def _names(evidence: Evidence, context: Context, table: str) -> Iterator[tuple[s
         if not _sayable(name) or not _is_allowed(name, names):
             rows.append((None, f"{visible(name, 100)}: not allowed any more: {use}"))
         else:
-            rows.append((re.sub(r"([*?[])", r"[\1]", name), str(use)))
+            rows.append((_pattern(name), str(use)))
     yield "allow", toml.array("allow", rows)
 
 
@@ -230,6 +235,16 @@ def _is_allowed(name: str, names: Names) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in names.allow) and not any(
         fnmatchcase(name, pattern) for pattern in names.deny
     )
+
+
+def _pattern(name: str) -> str:
+    """What matches this name and no other; what the record has stars for in an address may be anything."""
+    pattern = re.sub(r"([*?[])", r"[\1]", name)
+    scheme, mark, rest = pattern.partition("://")
+    if not mark:
+        return pattern
+    start, query, values = rest.partition("[?]")
+    return f"{scheme}://{re.sub(f'^{_STARS}@', '*@', start)}{query}{re.sub(f'={_STARS}(?=[&#;]|$)', '=*', values)}"
 
 
 def _sayable(name: str) -> bool:

@@ -92,7 +92,7 @@ def test_no_record_is_lost_and_a_session_stays_in_its_own_order(times: list[list
 def test_a_line_says_what_happened() -> None:
     found = {entry.record["seq"]: "|".join(lines.line(entry)) for entry in entries(*ORDINARY)}
     assert found[2] == "2026-11-21 13:22:10.000  notes            0123456789ab|call      |→ tools/call read_note 120 B"
-    assert found[3].endswith("|result    |← response to tools/call 90 B 1500 µs")
+    assert found[3].endswith("|result    |← response to tools/call read_note 90 B 1500 µs")
     assert found[15].endswith("1500 µs failed")
     assert "|egress    |deny evil.example:443 rule=evil.example" in found[5]
     assert 'reason="no rule names evil.example"' in found[5]
