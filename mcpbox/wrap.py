@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,7 @@ class _NotStarted(Exception):
 
 def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
     began, patience = time.monotonic(), HOST_PATIENCE.get(options.host, DEFAULT_PATIENCE)
+    record: relay.Recorder | None = None
     redact: Callable[[str], str] = str
     filtered: Callable[[bytes], bytes] = bytes
     try:
@@ -117,6 +118,9 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
         process = sandbox.load(chosen).launch(spec, session.remember, _import_relay)
     except McpboxError as error:
         error.message, error.hint = redact(error.message), redact(error.hint)
+        if record:
+            with suppress(OSError):
+                record({"event": "failed", "reason": error.message})
         raise _NotStarted(error) from None
     except OSError as error:
         raise _NotStarted(McpboxError(redact(str(error)), "run: mcpbox doctor")) from None

@@ -141,7 +141,7 @@ class LedgerReader:
                 self._accepted = line.seq
                 self._report.notes.append(f"the ledger was taken as it is at {line.time}, by: audit verify --accept")
             else:
-                self.tell("key", line.seq, "it was taken as it is, which the key did not sign")
+                self._doubts.append(("key", line.seq, "it was taken as it is, which the key did not sign"))
         elif line.event == "open":
             if line.session in self._courses:
                 self.tell("inserted", line.seq, f"the session {line.session} is opened a second time")

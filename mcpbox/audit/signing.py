@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 #: Seconds for the keyring at the start of a session that has to be signed, and for a process that nobody waits for.
 AT_START, ASIDE = 5.0, 60.0
+#: Seconds after a keyring has not answered in which it is not asked again by a process that nobody waits for: each
+#: time the desktop may show its user a prompt.
+REFUSED_SECONDS = 900
 KEY = Reference("mcpbox", "audit-key")
 #: What is signed begins with it, so that a signature is of use for nothing else.
 CONTEXT = b"mcpbox audit ledger\n"
@@ -60,8 +64,10 @@ def require() -> None:
         raise _unsigned(done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}")
 
 
-def sign(seconds: float, *, always: bool = False) -> ledger.Place | None:
+def sign(seconds: float, *, always: bool = False, unasked: bool = False) -> ledger.Place | None:
     """Sign what is not signed yet, or ``always``; the place of the signature, None where all was signed.
+
+    ``unasked`` leaves a keyring alone that has not answered lately.
 
     Raises SecretError for a keyring that is missing, locked or slower than ``seconds``, and McpboxError for a ledger
     that lacks the place that the keyring has: signing it would hide that it was cut back.
@@ -69,7 +75,7 @@ def sign(seconds: float, *, always: bool = False) -> ledger.Place | None:
     from mcpbox.secrets import store
 
     with ledger.locked(seconds + ASIDE, what="signing"):
-        if not always and _signed():
+        if (not always and _signed()) or (unasked and _refused_lately()):
             return None
         place = store.place(seconds)
         known = place.get(head_item())
@@ -86,18 +92,11 @@ def sign(seconds: float, *, always: bool = False) -> ledger.Place | None:
 
 
 def sign_or_say(seconds: float) -> None:
-    """Sign, or say in the ledger why not, once for each reason until it is signed. Raises OSError, McpboxError."""
+    """Sign, or say in the ledger why not, which holds for some time. Raises OSError, McpboxError."""
     try:
-        sign(seconds)
+        sign(seconds, unasked=True)
     except McpboxError as error:
-        text = chain.plain({"event": "unsigned", "reason": error.message})
-        same = b'"reason":' + chain.encode({"": text["reason"]})[4:-1]
-        for line in reversed(_tail()):
-            if b'"event":"signature"' in line:
-                break
-            if b'"event":"unsigned"' in line and same in line:
-                return
-        ledger.append(text)
+        ledger.append({"event": "unsigned", "reason": error.message})
 
 
 def keyring_state(seconds: float) -> tuple[str, ledger.Place | None]:
@@ -204,6 +203,17 @@ def _signed() -> bool:
     """Whether the last line is a signature, or there is none."""
     tail = _tail()
     return not tail or b'"event":"signature"' in tail[-1]
+
+
+def _refused_lately() -> bool:
+    """Whether somebody has said so since the last signature."""
+    since = chain.stamp(max(0, time.time_ns() - REFUSED_SECONDS * 1_000_000_000)).encode()
+    for line in reversed(_tail()):
+        if b'"event":"signature"' in line:
+            return False
+        if b'"event":"unsigned"' in line:
+            return line.partition(b'"time":"')[2][:27] > since
+    return False
 
 
 def _tail() -> list[bytes]:

@@ -13,7 +13,10 @@ from mcpbox import config
 from mcpbox.audit import ledger, reading, signing, upkeep, verify
 from mcpbox.audit.verify import Problem, Report
 from mcpbox.errors import McpboxError, SecretError, UsageError
+from mcpbox.secrets import vault
 
+#: Problems that ``accept`` settles.
+ACCEPTABLE = frozenset({"replay", "key", "prune", "rewrite"})
 #: Sessions that ended without a close that are told one by one.
 MAX_NOTES = 20
 
@@ -62,6 +65,8 @@ def _print(report: Report, seconds: float) -> None:
     found = f"{report.records} records of {report.sessions} sessions in {seconds:.1f} s"
     if report.problems:
         click.echo(f"{found}: CHANGED, {len(report.problems) + report.more} problems")
+        if any(problem.kind in ACCEPTABLE for problem in report.problems):
+            click.echo("if that was you, who put back a copy or changed keyrings: mcpbox audit verify --accept")
         return
     if not report.signed:
         signed = "nothing is signed, so whoever can write to these files could have made them all anew"
@@ -69,6 +74,9 @@ def _print(report: Report, seconds: float) -> None:
         signed = f"signed but for the last {report.unsigned} lines of the ledger"
     else:
         signed = "signed"
+    if report.signed and vault.exists():
+        # Both are files, and no other place remembers which of them was the newest.
+        signed += f" with the key in {vault.file()}: an older copy of that and of the records, put back, would not show"
     click.echo(f"{found}: as they were written; {signed}" if ledger.exists() else "nothing is on record")
 
 

@@ -15,8 +15,8 @@ from mcpbox import cli, config, paths
 from mcpbox.audit import chain, ledger, rewrite, signing, upkeep, writer
 from mcpbox.audit.verify import verify
 from mcpbox.audit.writer import Log
-from mcpbox.errors import McpboxError
-from mcpbox.secrets import vault
+from mcpbox.errors import McpboxError, SecretError
+from mcpbox.secrets import store, vault
 
 SECONDS = 5.0
 DAY = 86400 * 1_000_000_000  # nanoseconds
@@ -242,3 +242,68 @@ def test_a_keyring_that_remembers_no_place_of_this_ledger_is_told_of(
     report = verify()
     assert report.problems == []
     assert any("remembers no place of this ledger" in note for note in report.notes)
+
+
+def test_what_was_removed_and_dropped_with_the_key_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(6):
+        session(f"s{number}")
+        signing.sign(SECONDS)
+    now = time.time_ns() + 31 * DAY
+    with monkeypatch.context() as later:
+        later.setattr(time, "time_ns", lambda: now)
+        session("s6")
+        signing.sign(SECONDS)
+        assert upkeep.prune(config.Audit(keep_days=30, keep_bytes=0)) == 6
+        session("s7")
+        signing.sign(SECONDS)
+        upkeep.fold(0)
+    assert b'"session":"s0","' not in ledger.file().read_bytes().splitlines()[0]
+    report = verify()
+    assert report.problems == [] and report.sessions == 2
+    assert any("6 sessions were removed" in note for note in report.notes)
+
+
+def test_another_key_is_what_its_user_says_it_is(home: Path) -> None:
+    """The keyring was lost; what the old key signed is no alarm for ever."""
+    session("s0")
+    signing.sign(SECONDS)
+    vault.file().unlink()
+    vault.create("key-file", key_file=home / "another")
+    session("s1")
+    signing.sign(SECONDS)
+    assert kinds() == {"key"}
+    assert cli.run(["audit", "verify", "--accept"]) == 0
+    session("s2")
+    signing.sign(SECONDS)
+    assert verify().problems == []
+
+
+def test_nobody_else_can_say_so() -> None:
+    log = session("s0")
+    signed()
+    count, head = remade(log.path)
+    append(event="rewrite", session="s0", name="server", count=count, head=head, reason=rewrite.WHY)
+    append(event="accepted", lacked="")
+    signing.sign(SECONDS)
+    assert {"rewrite", "key"} <= kinds()
+
+
+def test_a_keyring_that_did_not_answer_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    session("s0")
+    asked = []
+
+    def place(seconds: float) -> None:
+        asked.append(seconds)
+        raise SecretError("it is locked")
+
+    with monkeypatch.context() as locked:
+        locked.setattr(store, "place", place)
+        for _ in range(5):
+            signing.sign_or_say(SECONDS)
+        assert len(asked) == 1
+        now = time.time_ns() + (signing.REFUSED_SECONDS + 1) * 1_000_000_000
+        locked.setattr(time, "time_ns", lambda: now)
+        signing.sign_or_say(SECONDS)
+        assert len(asked) == 2
+    # Whoever asks for it is not held up.
+    assert signing.sign(SECONDS) and verify().problems == []
