@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from mcpbox.jsonrpc import Response
+from mcpbox.naming import MAX_URI
 
 #: By the method that is answered: the kind, the list in the result, and the field that names one of them.
 LISTS = {
@@ -26,7 +27,7 @@ GREETING = "instructions"
 
 
 class Malformed(ValueError):
-    """The answer to a list request has no list, or one of things without a name."""
+    """The answer to a list request has no list, or one of things without a name, or of too many or too long ones."""
 
 
 class Definition(Struct, frozen=True):
@@ -48,10 +49,17 @@ def defined_in(message: Response) -> Iterator[Definition]:
             yield Definition(GREETING, "", result["instructions"])
     elif method in LISTS:
         kind, key, named = LISTS[method]
-        for item in _items(result, key):
+        items = _items(result, key)
+        if len(items) > MAX_DEFINITIONS:
+            raise Malformed(f"the server lists more than {MAX_DEFINITIONS} {key} at once")
+        for item in items:
             name = item.get(named) if isinstance(item, dict) else None
             if not isinstance(name, str):
                 raise Malformed(f"one of the {key} has no {named}")
+            if len(name) > MAX_URI:
+                raise Malformed(f"one of the {key} has a {named} of more than {MAX_URI} characters")
+            if len({each.casefold() for each in item}) != len(item):
+                raise Malformed(f"one of the {key} has two fields that differ in case only")
             yield Definition(kind, name, item)
 
 

@@ -157,6 +157,10 @@ def classify(value: Any) -> Message:
         raise ParseError("not a JSON-RPC object")
     if value.get("jsonrpc") != "2.0":
         raise ParseError('"jsonrpc" is not "2.0"')
+    if not value.keys() <= _MEMBERS and _is_miswritten(value, _MEMBERS):
+        raise ParseError("a key is one of JSON-RPC's but for its case")
+    if isinstance(result := value.get("result"), dict) and _is_miswritten(result, _JUDGED):
+        raise ParseError("a key of the result is one of MCP's but for its case")
     if "id" in value and not is_id(value["id"]):
         raise ParseError('"id" is neither a string nor a number that all read alike')
     if "method" in value:
@@ -171,6 +175,13 @@ def classify(value: Any) -> Message:
     if ("result" in value) == ("error" in value) or "id" not in value:
         raise ParseError("neither a request nor a response")
     return Response(value["id"], value)
+
+
+def _is_miswritten(value: dict[str, Any], names: frozenset[str]) -> bool:
+    """Whether a reader that takes keys in any case, as Go's encoding/json does, finds one of ``names`` that others
+    do not."""
+    folded = _FOLDED[names]
+    return any(key not in names and key.casefold() in folded for key in value)
 
 
 def is_id(value: Any) -> bool:
@@ -293,6 +304,12 @@ def _no_constant(name: str) -> Any:
     raise ParseError(f"{name} is not JSON")
 
 
+_MEMBERS = frozenset(("jsonrpc", "id", "method", "params", "result", "error"))
+# What policies take definitions and requests from.
+_JUDGED = frozenset(
+    ("tools", "prompts", "resources", "resourceTemplates", "instructions", "inputRequests", "nextCursor", "content")
+)
+_FOLDED = {names: frozenset(name.casefold() for name in names) for names in (_MEMBERS, _JUDGED)}
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH}"
 _DECODE, _ENCODE = msgspec.json.Decoder().decode, msgspec.json.Encoder().encode
 _NO_MARKS = bytes(set(range(256)) - set(b'[]{}"'))

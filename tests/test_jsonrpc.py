@@ -174,3 +174,23 @@ BIG = {"x": "y" * 10_000, "id": 99}
 )
 def test_whom_to_answer_about_a_dropped_line(message: dict[str, Any], expected: tuple[str, Any]) -> None:
     assert jsonrpc.addressee(oversized(message)) == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ('"id":1,"result":{},"Method":"sampling/createMessage"', "JSON-RPC's"),
+        ('"id":1,"result":{},"Re\u017fult":{"tools":[]}', "JSON-RPC's"),
+        ('"ID":1,"method":"m"', "JSON-RPC's"),
+        ('"id":1,"result":{"tools":[],"Tools":[{"name":"evil"}]}', "MCP's"),
+        ('"id":1,"result":{"In\u017ftructions":"obey"}', "MCP's"),
+        ('"id":1,"result":{"InputRequests":{}}', "MCP's"),
+    ],
+)
+def test_a_key_that_some_readers_take_for_another_is_refused(data: str, reason: str) -> None:
+    with pytest.raises(ParseError, match=reason):
+        jsonrpc.classify(jsonrpc.parse(f'{{"jsonrpc":"2.0",{data}}}'.encode()))
+
+
+def test_keys_of_another_kind_are_let_through() -> None:
+    jsonrpc.classify({"jsonrpc": "2.0", "id": 1, "result": {"Total": 1, "RESULT": 2}, "X": 1})

@@ -266,10 +266,10 @@ class Store:
         Of one server only so many, and none of a name that no host takes: each costs all others time.
         """
         return self._db.execute(
-            "SELECT server, kind, name, id FROM "
-            "(SELECT *, row_number() OVER (PARTITION BY server ORDER BY id) AS place FROM definitions "
-            "WHERE server != ? AND kind != ? AND length(name) <= ? "
-            "AND (approved IS NOT NULL OR passed)) WHERE place <= ? ORDER BY id",
+            "SELECT server, kind, name, id FROM ("
+            "SELECT *, row_number() OVER (PARTITION BY server ORDER BY id) AS place FROM definitions WHERE server != ? "
+            "AND kind != ? AND length(name) <= ? AND (approved IS NOT NULL OR passed)"
+            ") WHERE place <= ? ORDER BY id",
             (server, GREETING, MAX_NEIGHBOUR_NAME, MAX_NEIGHBOURS),
         ).fetchall()
 

@@ -15,6 +15,8 @@ from mcpbox.listing import Pages
 from mcpbox.policy.base import Alert, Change, Consult, Refuse, Rules, Side, Verdict, field, quoted
 from mcpbox.texts import Path
 
+#: Resources of one page, each of which takes 50 µs.
+MAX_RESOURCES = 20_000
 #: Definitions named on record.
 _NAMED = 20
 #: The words of JSON Schema, which stand between the server's own and would keep a phrase of its apart.
@@ -102,6 +104,8 @@ class DefinitionScan:
         listed = field(message.result, "resources")
         if not isinstance(listed, list):
             return None if "error" in message.value else Refuse("the list of resources is not a list")
+        if len(listed) > MAX_RESOURCES:
+            return Refuse(f"the server lists more than {MAX_RESOURCES} resources at once")
         attacks = [attack_in(list(texts_of(each)), "data") for each in listed]
         if not any(attacks):
             return None

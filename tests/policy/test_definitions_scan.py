@@ -172,6 +172,26 @@ def test_a_malformed_list_is_refused(tools: Any) -> None:
     assert isinstance(scan().judge(Side.SERVER, answer("tools/list", {"tools": tools})), Refuse)
 
 
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        ([{"name": "a"}] * 10_001, "more than 10000 tools at once"),
+        ([{"name": "a" * 8193}], "more than 8192 characters"),
+        ([{"name": "a", "Name": "delete_all"}], "differ in case only"),
+        ([{"name": "a", "de\u017fcription": "x", "description": "y"}], "differ in case only"),
+    ],
+)
+def test_a_list_of_what_no_server_has_is_refused(found: list[Any], reason: str) -> None:
+    verdict = DefinitionScan(Rules(scan="block")).judge(Side.SERVER, listed(*found))
+    assert isinstance(verdict, Refuse) and reason in verdict.reason
+
+
+def test_a_page_of_too_many_resources_is_refused() -> None:
+    said = answer("resources/list", {"resources": [{}] * 20_001})
+    verdict = DefinitionScan(Rules(scan="block")).judge(Side.SERVER, said)
+    assert isinstance(verdict, Refuse) and "20000 resources" in verdict.reason
+
+
 def test_a_name_that_is_no_string_is_refused() -> None:
     assert scan().judge(Side.CLIENT, call(["add"])) == Refuse("the tool's name is not a string")
 
