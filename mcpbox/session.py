@@ -21,7 +21,6 @@ from mcpbox.errors import McpboxError
 from mcpbox.held import SHOWN, Asking, Case, Key, Open, is_cancellation, is_recorded, message_name, recorded_id, target
 from mcpbox.jsonrpc import Line, Lines, Message, Notification, Oversized, ParseError, Request, Response
 from mcpbox.policy.base import Alert, Ask, Change, Consult, Policy, Refuse, Side, field
-from mcpbox.shown import plain
 from mcpbox.waiting import Waiting
 
 #: Requests of one side that may be unanswered at a time, and how many times the largest message they may take
@@ -203,6 +202,8 @@ class Session:
                 if isinstance(verdict, Change):
                     case.change(verdict)
                     said.append(_verdict("changed", side, case.message, verdict, name))
+                    if verdict.hint:
+                        said.append(_shown(f"{verdict.reason} ({verdict.hint})"))
                     if verdict.question:
                         self._waiting.propose(verdict.question, name)
                     continue
@@ -220,9 +221,11 @@ class Session:
                         return False
                 elif not isinstance(verdict, Refuse):
                     raise TypeError(f"not a verdict: {type(verdict).__name__}")
+            except McpboxError as error:
+                verdict = Refuse(error.message, error.hint)
             except Exception as error:
                 # What others say may quote the message, and would be on record with it.
-                said_so = f": {error}" if isinstance(error, McpboxError | OSError) else ""
+                said_so = f": {error}" if isinstance(error, OSError) else ""
                 verdict = Refuse(f"the policy failed: {type(error).__name__}{said_so}")
             actions += said
             self._refuse(side, case.message, verdict, name, actions, answer=not case.own)
@@ -310,8 +313,7 @@ class Session:
         text = f"mcpbox: {verdict.reason}" + (f" ({verdict.hint})" if verdict.hint else "")
         # What a policy quotes may have come in by another way than the parser's.
         text = text[:MAX_REASON].encode(errors="replace").decode()
-        shown = plain(f"[mcpbox] {message_name(message)} refused: {text[8:]}", MAX_REASON)
-        actions.append(Divert(shown.encode() + b"\n"))
+        actions.append(_shown(f"{message_name(message)} refused: {text[8:]}"))
         if isinstance(message, Request):
             actions.append(Send(side, jsonrpc.encode(_denial(message, text))))
         elif isinstance(message, Response) and message.request and answer:
@@ -370,6 +372,11 @@ class Session:
 
 def _record(event: str, side: Side, message: Message, found: Mapping[str, Any] = {}, **more: Any) -> Record:
     return Record({**found, "event": event, "side": side.value, "message": message_name(message), **more})
+
+
+def _shown(text: str) -> Divert:
+    """A line for people; what it quotes may be anybody's."""
+    return Divert(plain(f"[mcpbox] {text}", MAX_REASON).encode(errors="replace") + b"\n")
 
 
 def _verdict(event: str, side: Side, message: Message, verdict: Change | Alert | Refuse, policy: str) -> Record:

@@ -18,8 +18,10 @@ from mcpbox.policy.base import Ask, Consult, Question, Refuse, Side, field
 MAX_CONSULTATIONS = 64
 #: Requests of the host that wait at a time, and how many times the largest message they may take together.
 MAX_HELD, HELD_LINES = 256, 2
-#: Questions to the user that are not put yet, and those that were declined and are not put again.
+#: Questions to the user that are not put yet.
 MAX_QUESTIONS = 64
+#: After as many that were declined no more are put: whoever is asked for ever says yes in the end.
+MAX_DECLINED = 3
 #: Characters of a progress token, which no policy sees again when a request returns.
 MAX_TOKEN = 64
 UNWANTED = "the request that it was for is cancelled"
@@ -39,7 +41,7 @@ class Waiting:
         self._consulting: dict[Key, Consulting] = {}
         self._asking: dict[Key, Asking | Proposing] = {}
         self._by_hash: dict[int, Key] = {}
-        self._declined: dict[str, None] = {}
+        self._declined: set[str] = set()
         self._count = 0
         #: requests to the server that are held back, and questions to the user that are not put yet
         self.unsent: list[Key] = []
@@ -168,7 +170,9 @@ class Waiting:
     def propose(self, question: Question, policy: str) -> None:
         """Put the question to the user when that is next possible; once, however often it comes up."""
         open = {each.question.text for each in self._asking.values() if isinstance(each, Proposing)}
-        if question.text in self._declined or question.text in open or len(self.proposed) >= MAX_QUESTIONS:
+        if len(self._declined) >= MAX_DECLINED or len(self.proposed) >= MAX_QUESTIONS:
+            return
+        if question.text in self._declined or question.text in open:
             return
         self.proposed[question.text] = Proposing(question, policy)
 
@@ -198,9 +202,9 @@ class Waiting:
         event = {"event": "answered", "policy": proposing.policy, "agreed": agreed}
         actions.append(Record(event))
         if not agreed:
-            self._declined[proposing.question.text] = None
-            if len(self._declined) > MAX_QUESTIONS:
-                del self._declined[next(iter(self._declined))]
+            self._declined.add(proposing.question.text)
+            if len(self._declined) >= MAX_DECLINED:
+                self.proposed.clear()
             return
         try:
             lines = [jsonrpc.encode(message) for message in proposing.question.accepted()]

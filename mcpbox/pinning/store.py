@@ -84,7 +84,7 @@ class Pin(msgspec.Struct, frozen=True):
 
 
 class Store:
-    """An open store. Raises McpboxError, and sqlite3.Error once it is open."""
+    """An open store. Every method raises McpboxError where the file cannot be read or written."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -98,18 +98,18 @@ class Store:
 
     def version(self) -> int:
         """Another number whenever another process has written."""
-        (found,) = self._db.execute("PRAGMA data_version").fetchone()
+        (found,) = self._execute("PRAGMA data_version").fetchone()
         return int(found)
 
     def known(self, server: str) -> Known:
         """What a session has to know of the server."""
         with self._reading():
-            first = self._db.execute("SELECT lock FROM servers WHERE server = ?", (server,)).fetchone()
-            rows = self._db.execute(
+            first = self._execute("SELECT lock FROM servers WHERE server = ?", (server,)).fetchone()
+            rows = self._execute(
                 "SELECT kind, name, approved, approved_lock, pending, passed FROM definitions WHERE server = ?",
                 (server,),
             ).fetchall()
-            listed = self._db.execute("SELECT kind FROM listed WHERE server = ?", (server,)).fetchall()
+            listed = self._execute("SELECT kind FROM listed WHERE server = ?", (server,)).fetchall()
         return Known(
             lock=first[0] if first else None,
             listed=frozenset(kind for (kind,) in listed),
@@ -139,19 +139,19 @@ class Store:
         """
         now = int(time.time())
         with self._writing():
-            added = self._db.execute("INSERT OR IGNORE INTO servers VALUES (?, ?, ?, ?)", (server, now, host, lock))
+            added = self._execute("INSERT OR IGNORE INTO servers VALUES (?, ?, ?, ?)", (server, now, host, lock))
             new = added.rowcount == 1
             pinned = first and not begins
             if begins:
                 # A session may have ended between its greeting and its first list.
                 new |= (
                     kind != GREETING
-                    and not self._db.execute(
+                    and not self._execute(
                         "SELECT 1 FROM listed WHERE server = ? AND kind != ?", (server, GREETING)
                     ).fetchone()
                 )
-                (then,) = self._db.execute("SELECT lock FROM servers WHERE server = ?", (server,)).fetchone()
-                claim = self._db.execute("INSERT OR IGNORE INTO listed VALUES (?, ?)", (server, kind)).rowcount == 1
+                (then,) = self._execute("SELECT lock FROM servers WHERE server = ?", (server,)).fetchone()
+                claim = self._execute("INSERT OR IGNORE INTO listed VALUES (?, ?)", (server, kind)).rowcount == 1
                 pinned = claim and (new or first or bool(lock and lock == then))
             digests: dict[str, str] = {}
             twice = {each.name for each in seen if digests.setdefault(each.name, each.digest) != each.digest}
@@ -165,11 +165,11 @@ class Store:
         self, server: str, kind: str, each: Seen, host: str, lock: str, now: int, pin: bool, settles: bool
     ) -> None:
         key = (server, kind, each.name)
-        row = self._db.execute(
+        row = self._execute(
             f"SELECT approved, pending, passed, approved_lock FROM definitions WHERE {_KEY}", key
         ).fetchone()
         if row is None:
-            self._db.execute(
+            self._execute(
                 "INSERT INTO definitions (server, kind, name, seen, host) VALUES (?, ?, ?, ?, ?)", (*key, now, host)
             )
         approved, pending, passed, approved_lock = row or (None, None, 0, None)
@@ -194,11 +194,11 @@ class Store:
             )  # fmt: skip
 
     def _set(self, key: tuple[str, str, str], columns: str, *values: Any) -> None:
-        self._db.execute(f"UPDATE definitions SET {columns} WHERE {_KEY}", (*values, *key))
+        self._execute(f"UPDATE definitions SET {columns} WHERE {_KEY}", (*values, *key))
 
     def _bound(self, server: str) -> None:
         """What waits for approval makes room for what came later; what is approved does not."""
-        rows = self._db.execute(
+        rows = self._execute(
             "SELECT id, approved IS NULL, length(CAST(name AS BLOB)) + ifnull(length(CAST(approved_text AS BLOB)), 0) "
             "+ ifnull(length(CAST(pending_text AS BLOB)), 0) FROM definitions WHERE server = ? ORDER BY pending_at, id",
             (server,),
@@ -208,7 +208,7 @@ class Store:
             if count <= MAX_DEFINITIONS and size <= MAX_BYTES:
                 return
             if waits:
-                self._db.execute("DELETE FROM definitions WHERE id = ?", (id,))
+                self._execute("DELETE FROM definitions WHERE id = ?", (id,))
                 count, size = count - 1, size - bytes_
         if count > MAX_DEFINITIONS or size > MAX_BYTES:
             raise TooMuch(
@@ -221,7 +221,7 @@ class Store:
         now, count = int(time.time()), 0
         with self._writing():
             for kind, name, digest in chosen:
-                count += self._db.execute(
+                count += self._execute(
                     "UPDATE definitions SET approved = pending, approved_text = pending_text, approved_at = ?, "
                     f"approved_by = ?, approved_lock = pending_lock, {_NOTHING_PENDING} "
                     f"WHERE {_KEY} AND pending = ?",
@@ -234,7 +234,7 @@ class Store:
         count = 0
         with self._writing():
             for kind, name in chosen:
-                count += self._db.execute(
+                count += self._execute(
                     "UPDATE definitions SET pending = ifnull(pending, approved), "
                     "pending_text = ifnull(pending_text, approved_text), pending_at = ifnull(pending_at, approved_at), "
                     "pending_host = ifnull(pending_host, host), pending_lock = ifnull(pending_lock, approved_lock), "
@@ -246,16 +246,16 @@ class Store:
 
     def approved_value(self, server: str, kind: str, name: str) -> Any:
         """The definition that is approved; None if none is."""
-        row = self._db.execute(f"SELECT approved_text FROM definitions WHERE {_KEY}", (server, kind, name)).fetchone()
+        row = self._execute(f"SELECT approved_text FROM definitions WHERE {_KEY}", (server, kind, name)).fetchone()
         return json.loads(row[0]) if row and row[0] else None
 
     def servers(self) -> list[str]:
         """Those of which anything was seen, in order of name."""
-        return [server for (server,) in self._db.execute("SELECT server FROM servers ORDER BY server")]
+        return [server for (server,) in self._execute("SELECT server FROM servers ORDER BY server")]
 
     def pins(self, server: str = "") -> list[Pin]:
         """All that is known of a server's definitions, or of every server's."""
-        rows = self._db.execute(
+        rows = self._execute(
             f"SELECT {_COLUMNS} FROM definitions WHERE ? IN ('', server) ORDER BY server, kind, name", (server,)
         )
         return [msgspec.convert(dict(zip(Pin.__struct_fields__, row, strict=True)), Pin, strict=False) for row in rows]
@@ -265,7 +265,7 @@ class Store:
 
         Of one server only so many, and none of a name that no host takes: each costs all others time.
         """
-        return self._db.execute(
+        return self._execute(
             "SELECT server, kind, name, id FROM ("
             "SELECT *, row_number() OVER (PARTITION BY server ORDER BY id) AS place FROM definitions WHERE server != ? "
             "AND kind != ? AND length(name) <= ? AND (approved IS NOT NULL OR passed)"
@@ -275,24 +275,30 @@ class Store:
 
     def places(self, server: str) -> Mapping[tuple[str, str], int]:
         """By kind and name, the place of each of its definitions in the order of first sight."""
-        rows = self._db.execute("SELECT kind, name, id FROM definitions WHERE server = ?", (server,)).fetchall()
+        rows = self._execute("SELECT kind, name, id FROM definitions WHERE server = ?", (server,)).fetchall()
         return {(kind, name): id for kind, name, id in rows}
 
     def has_twin(self, server: str, seen: Seen, kind: str, *, lock: str) -> bool:
         """Whether the very same is approved of another server that is the same code, as under another name."""
-        found = self._db.execute(
+        found = self._execute(
             "SELECT 1 FROM definitions WHERE server != ? AND kind = ? AND name = ? AND approved = ? "
             "AND approved_lock = ? AND ? != ''",
             (server, kind, seen.name, seen.digest, lock, lock),
         )
         return found.fetchone() is not None
 
+    def _execute(self, query: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        try:
+            return self._db.execute(query, values)
+        except sqlite3.Error as error:
+            raise McpboxError(f"{self._path}: {error}", _MEND) from None
+
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
+        self._execute("BEGIN IMMEDIATE")
         try:
             yield
-            self._db.execute("COMMIT")
+            self._execute("COMMIT")
         except BaseException:
             # A full disk may have ended it already.
             if self._db.in_transaction:
@@ -302,11 +308,11 @@ class Store:
     @contextmanager
     def _reading(self) -> Iterator[None]:
         """One state of the store for several queries."""
-        self._db.execute("BEGIN")
+        self._execute("BEGIN")
         try:
             yield
         finally:
-            self._db.execute("COMMIT")
+            self._execute("COMMIT")
 
 
 def file() -> Path:

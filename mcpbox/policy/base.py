@@ -43,6 +43,7 @@ class Change(Struct, frozen=True):
     """Forward ``value`` in the place of the message; what was ``found`` in it goes on record, never its content.
 
     ``recorded``, if it is not None, is what goes on record instead of the parameters that are passed on.
+    ``hint`` says what would have it pass unchanged; with one, the user is told of it on standard error.
     """
 
     value: dict[str, Any]
@@ -50,6 +51,7 @@ class Change(Struct, frozen=True):
     found: Mapping[str, Any] = {}
     question: Question | None = None
     recorded: Any = None
+    hint: str = ""
 
 
 class Alert(Struct, frozen=True):
@@ -269,6 +271,16 @@ def some(names: Iterable[str]) -> list[str]:
     found = list(names)
     shown = [name if name.isprintable() else ascii(name)[1:-1] for name in (name[:NAME_SHOWN] for name in found[:MOST])]
     return shown if len(found) <= MOST else [*shown, f"and {len(found) - MOST} more"]
+
+
+def release(server: str, name: str) -> str:
+    """The commands that show a definition which is held back and release it, fit to be pasted into a shell."""
+    from shlex import quote
+
+    # What is not seen for what it is, or taken for an option, is chosen after it has been shown.
+    plain = name.isprintable() and name.isascii() and 0 < len(name) <= NAME_SHOWN and not name.startswith("-")
+    which = f"{quote(server)} {quote(name) if plain else '--all'}"
+    return f"run: mcpbox tools diff {quote(server)}; then: mcpbox tools approve {which}"
 
 
 def quoted(name: Any) -> str:

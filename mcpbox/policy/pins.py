@@ -24,6 +24,7 @@ from mcpbox.policy.base import (
     Verdict,
     field,
     quoted,
+    release,
     some,
 )
 
@@ -113,10 +114,7 @@ class Pins:
         if digest == TWICE:
             return Refuse(f"the server lists two {kind}s called {quoted(name)}")
         was = "not what was approved" if key in self._known.approved else "not approved"
-        server = self._rules.server
-        return Refuse(
-            f"the {kind} {quoted(name)} is {was}", f"run: mcpbox tools diff {server}, mcpbox tools approve {server}"
-        )
+        return Refuse(f"the {kind} {quoted(name)} is {was}", release(self._rules.server, name))
 
     def _definitions(self, store: PinStore, message: Response) -> Verdict:
         method = message.request.method if message.request else ""
@@ -201,7 +199,8 @@ class Pins:
         value = rewritten(message, lambda each: each.value if shown.get(id(each.value), True) else None)
         blocked = [each for each, _ in hidden]
         reason = f"definitions hidden that are not approved: {self._told(blocked)}"
-        return Change(value, reason, self._found(blocked), self._question(hidden))
+        hint = release(self._rules.server, (blocked[0].name or GREETING) if len(blocked) == 1 else "")
+        return Change(value, reason, self._found(blocked), self._question(hidden), hint)
 
     def _found(self, blocked: Sequence[Definition]) -> dict[str, Any]:
         return {"kind": blocked[0].kind, "count": len(blocked), "names": some(each.name for each in blocked)}

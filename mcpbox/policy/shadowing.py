@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from mcpbox.definitions import MAX_DEFINITIONS, USES, Definition, Malformed, defined_in, rewritten
+from mcpbox.definitions import GREETING, MAX_DEFINITIONS, USES, Definition, Malformed, defined_in, rewritten
 from mcpbox.jsonrpc import Message, Notification, Request, Response
 from mcpbox.listing import Pages
 from mcpbox.pinning.canonical import digest
-from mcpbox.policy.base import Alert, Change, Consult, Refuse, Rules, Seen, Side, Verdict, field, quoted
+from mcpbox.policy.base import Alert, Change, Consult, Refuse, Rules, Seen, Side, Verdict, field, quoted, release
 from mcpbox.texts import strings
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Shadowing:
         if reason is None:
             page = self._pages.unseen(listing)
             return Refuse(f"the server lists no {kind} {quoted(name)}") if page is None else Consult(listing, page)
-        return Refuse(reason, _HINT, {"kind": kind, "name": quoted(name)}) if reason else None
+        return Refuse(reason, release(self._server, name), {"kind": kind, "name": quoted(name)}) if reason else None
 
     def _defined(self, message: Response) -> Verdict:
         self._pages.see(message)
@@ -115,7 +115,8 @@ class Shadowing:
         self._kept_back = [each.definition for each in grave]
         hidden = {(each.definition.kind, each.definition.name) for each in grave}
         value = rewritten(message, lambda each: None if (each.kind, each.name) in hidden else each.value)
-        return Change(value, f"hidden: {reason}", found)
+        hint = release(self._server, (grave[0].definition.name or GREETING) if len(grave) == 1 else "")
+        return Change(value, f"hidden: {reason}", found, hint=hint)
 
     def _put_on_record(self) -> None:
         """Have what was kept back wait for approval. A message later: the pins' own first sight of the server is this
@@ -210,4 +211,3 @@ _LIKENESS = {
     "prefixed": "has the name that hosts give to",
     "near": "has nearly the name of",
 }
-_HINT = "see: mcpbox tools diff"

@@ -12,7 +12,7 @@ from mcpbox.definitions import MAX_DEFINITIONS
 from mcpbox.jsonrpc import Notification, Request, Response
 from mcpbox.pinning import store
 from mcpbox.pinning.store import Store
-from mcpbox.policy.base import Alert, Change, Consult, Question, Refuse, Rules, Side, Verdict
+from mcpbox.policy.base import Alert, Change, Consult, Question, Refuse, Rules, Side, Verdict, release
 from mcpbox.policy.pins import Pins
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
@@ -384,3 +384,18 @@ def test_no_message_makes_it_raise_or_shows_what_is_not_approved(pins: Store, sa
 def test_the_profile_of_one_session_does_not_speak_for_another(pins: Store) -> None:
     assert Talk(pins, new="allow", changed="allow").lists(tool("a")) == ["a"]
     assert Talk(pins).lists(tool("a"), tool("b")) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("server", "name", "commands"),
+    [
+        ("mail", "send", "run: mcpbox tools diff mail; then: mcpbox tools approve mail send"),
+        ("my mail", "it's", """run: mcpbox tools diff 'my mail'; then: mcpbox tools approve 'my mail' 'it'"'"'s'"""),
+        ("mail", "$(reboot)", "run: mcpbox tools diff mail; then: mcpbox tools approve mail '$(reboot)'"),
+        ("mail", "--yes", "run: mcpbox tools diff mail; then: mcpbox tools approve mail --all"),
+        ("mail", "a\nb", "run: mcpbox tools diff mail; then: mcpbox tools approve mail --all"),
+        ("mail", "x" * 65, "run: mcpbox tools diff mail; then: mcpbox tools approve mail --all"),
+    ],
+)
+def test_the_commands_that_release_are_told_and_can_be_pasted(server: str, name: str, commands: str) -> None:
+    assert release(server, name) == commands

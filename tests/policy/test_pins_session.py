@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from test_session import CLIENT, SERVER, Dialogue, request, result
 
+from mcpbox.actions import Divert
 from mcpbox.pinning import store
 from mcpbox.pinning.store import Store
 from mcpbox.policy.base import Rules
@@ -74,6 +75,29 @@ def test_any_other_answer_approves_nothing(pins: Store, answer: Any) -> None:
     _, (_, asked) = listed(dialogue, tool("send", "evil"))
     assert dialogue.say(CLIENT, result(asked["id"], **answer)) == []
     assert names(listed(dialogue, tool("send", "evil"), id=2)) == []
+
+
+def test_a_server_cannot_ask_until_somebody_gives_in(pins: Store) -> None:
+    listed(begun(pins)[0], tool("send"))
+    dialogue, _ = begun(pins)
+    asked = 0
+    for number in range(1, 9):
+        sent = listed(dialogue, tool("send", f"evil {number}"), id=number)
+        for _, message in sent[1:]:
+            asked += 1
+            dialogue.say(CLIENT, result(message["id"], action="decline"))
+    assert asked == 3
+
+
+def test_the_user_is_told_what_is_hidden_and_how_to_release_it(pins: Store) -> None:
+    listed(begun(pins)[0], tool("send"))
+    dialogue, _ = begun(pins)
+    listed(dialogue, tool("send", "evil"))
+    (told,) = [action.data.decode() for action in dialogue.actions if isinstance(action, Divert)]
+    assert told == (
+        "[mcpbox] definitions hidden that are not approved: tools, changed: send "
+        "(run: mcpbox tools diff mail; then: mcpbox tools approve mail send)\n"
+    )
 
 
 def test_a_host_that_never_lists_is_held_to_the_pins_all_the_same(pins: Store) -> None:
@@ -146,7 +170,7 @@ def test_a_store_that_fails_refuses(pins: Store) -> None:
     dialogue, _ = begun(pins)
     pins.close()
     ((to, answer),) = listed(dialogue, tool("send"))
-    assert to is CLIENT and "the policy failed" in answer["error"]["message"]
+    assert to is CLIENT and "definitions.db: Cannot operate" in answer["error"]["message"]
 
 
 def test_a_newcomer_that_looks_like_another_is_not_pinned_at_first_sight(pins: Store) -> None:
