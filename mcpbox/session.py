@@ -21,6 +21,7 @@ from mcpbox.errors import McpboxError
 from mcpbox.held import SHOWN, Asking, Case, Key, Open, is_cancellation, is_recorded, message_name, recorded_id, target
 from mcpbox.jsonrpc import Line, Lines, Message, Notification, Oversized, ParseError, Request, Response
 from mcpbox.policy.base import Alert, Ask, Change, Consult, Policy, Refuse, Side, field
+from mcpbox.shown import plain
 from mcpbox.waiting import Waiting
 
 #: Requests of one side that may be unanswered at a time, and how many times the largest message they may take

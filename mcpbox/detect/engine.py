@@ -127,6 +127,7 @@ def _automaton(literals: list[bytes]) -> BytesAhoCorasick:
     # A matter of milliseconds, and on the way of every start: nothing but a scan needs it.
     from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 
+    # A DFA is faster by 1 or 2 ns a byte, and takes 4 ms and more to build where this takes half of one.
     return BytesAhoCorasick(literals, MatchKind.Standard, Implementation.ContiguousNFA)
 
 

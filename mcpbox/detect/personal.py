@@ -8,8 +8,8 @@ and standards publish for tests are nobody's, and are not found.
 from __future__ import annotations
 
 import re
-from calendar import monthrange
 from collections.abc import Callable, Iterator
+from datetime import date
 from functools import cache
 
 from msgspec import Struct
@@ -162,9 +162,10 @@ def _is_codice_fiscale(text: str) -> bool:
 
 
 def _is_date(year: str, month: str, day: str) -> bool:
-    if not (1900 <= int(year) <= 2099 and 1 <= int(month) <= 12):
+    try:
+        return 1900 <= date(int(year), int(month), int(day)).year <= 2099
+    except ValueError:
         return False
-    return 1 <= int(day) <= monthrange(int(year), int(month))[1]
 
 
 _DIGITS = b"0123456789"

@@ -18,11 +18,10 @@ from mcpbox.patterns import lazily
 BEYOND = b"\0"
 
 _PLAIN = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
-# Outside strings, where Python and ECMAScript write a number differently; and characters that UTF-16, by which
-# RFC 8785 sorts keys, orders differently than code points do.
+# Outside strings, where Python and ECMAScript write a number differently.
 _NUMBER = lazily(r"[\[:,]-?[0-9]+(?:[.e]|(?<=[0-9]{16}))")
 _STRING = lazily(r'"[^"\\]*(?:\\.[^"\\]*)*"')
-_ASTRAL = lazily("[\ud800-\U0010ffff]")
+_STRING_OR_KEY = lazily(r'"[^"\\]*(?:\\.[^"\\]*)*"(:?)')
 
 
 def digest(value: Any) -> str:
@@ -37,7 +36,7 @@ def encode(value: Any) -> bytes:
         text = _PLAIN.encode(value)
         # Texts speak of versions and of lists of numbers; only a number of the value itself matters.
         differs = _NUMBER.search(f"[{text}") and _NUMBER.search(f"[{_STRING.sub('', text)}")
-        if not differs and (text.isascii() or not _ASTRAL.search(text)):
+        if not differs and (text.isascii() or _in_order(text)):
             return text.encode()
     except ValueError:
         pass
@@ -47,6 +46,17 @@ def encode(value: Any) -> bytes:
         return rfc8785.dumps(value)
     except rfc8785.CanonicalizationError:
         return BEYOND + rfc8785.dumps(_marked(value))
+
+
+def _in_order(text: str) -> bool:
+    """Whether UTF-16, by which RFC 8785 sorts keys, orders those in ``text`` as their code points do.
+
+    Raises ValueError for half a surrogate pair.
+    """
+    if len(text.encode("utf-16-le")) == 2 * len(text):
+        return True
+    keys = "".join(match[0] for match in _STRING_OR_KEY.finditer(text) if match[1])
+    return len(keys.encode("utf-16-le")) == 2 * len(keys)
 
 
 def _marked(value: Any) -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mcpbox.definitions import GREETINGS, LISTS
@@ -19,7 +20,7 @@ from mcpbox.policy.base import NAME_SHOWN, Alert, Change, Refuse, Rules, Side, V
 from mcpbox.texts import replaced, strings
 
 if TYPE_CHECKING:
-    from mcpbox.detect.sensitive import Finding
+    from mcpbox.detect.sensitive import Detector, Finding
 
 #: Parts of a result and of parameters that go back to their sender as they are.
 OPAQUE = frozenset({"cursor", "nextCursor", "requestState"})
@@ -51,14 +52,18 @@ class SensitiveData:
         self._idle = actions == {"off"}
         if self._idle:
             return
-        # What they need takes time to import and to compile, which only who looks for something should spend.
         from mcpbox.detect.masks import Masks
-        from mcpbox.detect.sensitive import Detector
 
         self._masks = Masks(reversible=rules.reversible)
-        held = rules.secrets_held()
-        self._detector = Detector(held)
-        self._digits = any(value.isdecimal() for value in held)
+        self._known = rules.secrets_held()
+        self._digits = any(value.isdecimal() for value in self._known)
+
+    @cached_property
+    def _detector(self) -> Detector:
+        # It takes 8 ms to import and to compile: once there is something to look through, not while a server starts.
+        from mcpbox.detect.sensitive import Detector
+
+        return Detector(self._known)
 
     def judge(self, side: Side, message: Message) -> Verdict:
         if self._idle or (part := _part(message)) is None:

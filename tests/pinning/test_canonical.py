@@ -57,6 +57,20 @@ def test_numbers_within_texts_are_no_numbers(text: str, number: float) -> None:
             assert canonical.encode(value) == expected
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"\U0001f389": 1, "\uffee": 2},
+        {"a": {"\uffee\U0001f389": "", "\uffee\uffee": ""}},
+        [{'\\"\U0001f389': ":", '\\"\uffee': '":'}],
+        {"a": "\U0001f389", "b": ["\U0001f389:", {"\uffee": '":\U0001f389\\'}]},
+        "\U0001f389",
+    ],
+)
+def test_keys_are_sorted_as_utf_16_sorts_them(value: Any) -> None:
+    assert canonical.encode(value) == rfc8785.dumps(value)
+
+
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     if isinstance(value, dict) and value:
         return [found for key, inner in value.items() for found in leaves(inner, (*path, key))]
