@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mcpbox import paths
 
 #: Shells and launchers between the host and this process.
 _LAUNCHERS = 8
+_SHELLS = frozenset((b"sh", b"bash", b"dash", b"zsh", b"ksh", b"fish", b"ash", b"busybox"))
 
 
 def directory() -> Path:
@@ -40,15 +42,23 @@ def _root() -> Path:
 
 
 def _host() -> tuple[int, str]:
-    """The process that asked for this server, past a shell or the like whose command line has ``mcpbox wrap`` in it."""
+    """The process that asked for this server, past shells and launchers (uvx, npx) whose command is ``mcpbox wrap``."""
     process = os.getppid()
     for _ in range(_LAUNCHERS):
         words = _command(process)
         parent = _parent(process)
-        if parent <= 0 or not (b"mcpbox" in words and b"wrap" in words):
+        if parent <= 0 or not launches(words.split(b"\0")):
             break
         process = parent
     return process, _started(process)
+
+
+def launches(words: Sequence[bytes]) -> bool:
+    """Whether these start ``mcpbox wrap``; a host may be given its servers' commands in an argument, and does not."""
+    if b"wrap" in words:
+        return any(b"mcpbox" in word for word in words)
+    shell = words[0].rpartition(b"/")[2].lstrip(b"-") in _SHELLS
+    return shell and any(b"mcpbox" in word and b"wrap" in word for word in words[1:])
 
 
 if sys.platform == "linux":

@@ -2,7 +2,8 @@
 No I/O.
 
 The store is told of each result that is sensitive before the host gets it: by the profile's globs of tools, resources
-and prompts, or because secrets or personal data are in it.
+and prompts, or because secrets or personal data are in it. What only goes on record does so the first time that a
+server's data goes into a tool, the second, the fourth and so on.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ SILENT = frozenset(("ping", "initialize", "server/discover", "logging/setLevel")
 #: Of this server's own results, and of running tasks, so many are remembered.
 OWN = 1 << 16
 TASKS = 1024
-#: Origins named in one record.
-NAMED = 8
+#: Origins named in one record, and the flows that are counted.
+NAMED, COUNTED = 8, 1024
 
 
 class Flows:
@@ -50,6 +51,7 @@ class Flows:
         self._made: Prints | None = None
         self._own: dict[int, None] = {}
         self._tasks: dict[str, str] = {}
+        self._times: dict[tuple[str, ...], int] = {}
 
     def judge(self, side: Side, message: Message) -> Verdict:
         if self._store is None:
@@ -90,7 +92,9 @@ class Flows:
         reason = f"it has data that came from {names}"
         record = {"origins": origins, "more": len(found) - len(first)}
         if self._arriving == "alert":
-            return Alert(reason, record)
+            # Two servers that work on the same files share much of what they say.
+            times = self._count(message, [origin for origin, _ in first])
+            return None if times & (times - 1) else Alert(reason, record | {"times": times})
         refusal = Refuse(reason, "see [flows] arriving in the server's profile", record)
         if self._arriving == "ask" and isinstance(message, Request):
             what = field(message.params, "name") if message.method == "tools/call" else message.method
@@ -98,6 +102,17 @@ class Flows:
                 f"{what!r} of {self._server or 'a server'} is to get data that came from {names}. Let it?", refusal
             )
         return refusal
+
+    def _count(self, message: Message, origins: list[Origin]) -> int:
+        """How many times by now such data has gone where it goes: it is put on record at 1, 2, 4, 8 …"""
+        request = message.request if isinstance(message, Response) else message
+        what = str(field(request.params, "name")) if request and request.method == "tools/call" else ""
+        flow = (request.method if request else "", what, *sorted({origin.server for origin in origins}))
+        times = self._times.pop(flow, 0) + 1
+        self._times[flow] = times
+        if len(self._times) > COUNTED:
+            del self._times[next(iter(self._times))]
+        return times
 
     def _returned(self, message: Response, request: Request) -> None:
         assert self._store is not None

@@ -115,6 +115,23 @@ def test_a_host_is_known_through_the_shell_that_it_uses() -> None:
     assert other != plain
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([b"/bin/sh", b"-c", b"exec mcpbox wrap -- node a.js"], True),
+        ([b"-zsh", b"-lc", b"mcpbox wrap -- node a.js"], True),
+        ([b"uvx", b"mcpbox", b"wrap", b"--", b"node"], True),
+        ([b"python3", b"-m", b"mcpbox", b"wrap"], True),
+        ([b"claude", b"--mcp-config", b'{"a": {"command": "mcpbox", "args": ["wrap", "--", "node"]}}'], False),
+        ([b"codex", b"-c", b'mcp_servers.a.command="mcpbox"', b"-c", b'mcp_servers.a.args=["wrap"]'], False),
+        ([b"/bin/sh", b"-c", b"claude"], False),
+        ([b""], False),
+    ],
+)
+def test_a_host_that_is_told_its_servers_is_no_launcher(words: list[bytes], expected: bool) -> None:
+    assert hostsession.launches(words) is expected
+
+
 def test_what_a_host_left_is_removed_when_it_has_gone() -> None:
     host = subprocess.Popen(
         [sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {WHERE!r}]); input()"],

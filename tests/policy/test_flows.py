@@ -136,6 +136,15 @@ def test_where_nothing_is_asked_for_tools_are_noted_all_the_same(place: Path) ->
     assert [origin.tool for origin in other.used()] == ["read"] and not other.elsewhere()
 
 
+def test_a_flow_that_goes_on_is_told_ever_more_seldom(place: Path) -> None:
+    files, mail = flows(place, "files", sensitive=("*",)), flows(place, "mail")
+    returned(files, call("read"), text(SECRET))
+    verdicts = [mail.judge(Side.CLIENT, call("send", n=n, body=RUN)) for n in range(100)]
+    told = [each for each in verdicts if isinstance(each, Alert)]
+    assert [each.found["times"] for each in told] == [1, 2, 4, 8, 16, 32, 64]
+    assert isinstance(mail.judge(Side.CLIENT, call("forward", body=RUN)), Alert)
+
+
 def test_without_a_store_it_does_not_start() -> None:
     with pytest.raises(ValueError, match="other servers"):
         Flows(Rules(arriving="alert"))

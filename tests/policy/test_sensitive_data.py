@@ -19,6 +19,7 @@ from mcpbox.detect.masks import MAX_NUMBERED
 from mcpbox.detect.sensitive import finder
 from mcpbox.policy.base import Alert, Change, Refuse, Rules, Side, Verdict
 from mcpbox.policy.sensitive import SensitiveData
+from mcpbox.session import Record, Send, Session
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 TOKEN = "ghp_" + "a1B2" * 9
@@ -385,3 +386,38 @@ def test_what_programs_compare_stays(message: jsonrpc.Message) -> None:
 def test_what_goes_back_as_it_is_is_a_word_and_no_place_to_speak() -> None:
     for key in ("nextCursor", "requestState", "progressToken"):
         assert TOKEN not in json.dumps(changed(policy().judge(SERVER, result(**{key: {"text": TOKEN}}))))
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("https://abc:xyz@example.com/", False),
+        ("http://user:flabada@www.example.org", False),
+        ("postgres://postgres:postgres@localhost/db", False),
+        ("//registry.example.com/:_password, https://u:&lt;password&gt;]@proxy.corp:8080", False),
+        ("http://a:b@c.d", False),
+        ("db://app:%3Csecret%20url-password%20%231%3E@h/items", False),
+        ("postgres://app:Wq8zT5rN2x@db.corp/x", True),
+        ("postgres://app:hunter22@example.community/x", True),
+        ("https://u:p4ss@w0rd@h.corp/", True),
+    ],
+)
+def test_the_password_of_a_url_is_one_where_it_can_be(url: str, found: bool) -> None:
+    verdict = policy().judge(SERVER, result(f"see {url} there"))
+    assert isinstance(verdict, Change) is found
+
+
+def test_on_record_are_masks_and_not_what_they_stand_for() -> None:
+    session = Session([policy(reversible=True)], 1 << 20)
+    hello = {"jsonrpc": "2.0", "id": 0, "method": "tools/call", "params": {"name": "t", "arguments": {}}}
+    session.receive(CLIENT, jsonrpc.encode(hello))
+    uri = f"x://h/{TOKEN}"
+    session.receive(SERVER, jsonrpc.encode({"jsonrpc": "2.0", "id": 0, "result": {"content": [], "uri": uri}}))
+    masked = "x://h/%3Csecret%20github-token%20%231%3E"
+    read = {"jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": {"uri": masked}}
+    actions = session.receive(CLIENT, jsonrpc.encode(read))
+    actions += session.receive(SERVER, jsonrpc.encode({"jsonrpc": "2.0", "id": 1, "result": {"contents": []}}))
+    sent = [each for each in actions if isinstance(each, Send)]
+    records = [each for each in actions if isinstance(each, Record)]
+    assert TOKEN.encode() in sent[0].data and TOKEN not in repr(records)
+    assert [each.event["target"] for each in records if each.event["event"] in ("call", "result")] == [masked] * 2
