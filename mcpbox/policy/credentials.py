@@ -1,8 +1,9 @@
 """A server does not get credentials by asking the user for them, nor a click on a link that hides where it leads.
 No I/O.
 
-MCP says so of itself: "Servers MUST NOT use form mode elicitation to request sensitive information" (specification
-2025-11-25, client/elicitation). A server's secrets come from the keyring.
+Forms are read in English, and for the word for a password in the languages that most people speak. MCP says so of
+itself: "Servers MUST NOT use form mode elicitation to request sensitive information" (specification 2025-11-25,
+client/elicitation). A server's secrets come from the keyring.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ _CARD_FIELDS = frozenset(
     "card_number cardnumber cc_number credit_card creditcard cvv cvc cvv2 cvc2 ssn iban pin otp totp mfa_code seed "
     "recovery_phrase seed_phrase mnemonic security_code verification_code two_factor_code".split()
 )
+#: Keys of objects in a store, places to go on from, and values of a design: nobody's secrets.
+_NAMES_OF_ELSE = frozenset("s3_key design_token sync_token start_token continuation_token".split())
 #: What a page's form gives back of itself: the choice of a kind of login is none.
 # A tuple: a type may be anything, a list too, which no set can be asked for.
 _CHOSEN = ("boolean",)
@@ -96,23 +99,30 @@ def _is_chosen(wanted: Any) -> bool:
 def _names_secret(name: Any) -> bool:
     from mcpbox.detect.confusable import unhidden
     from mcpbox.detect.names import says_secret, words
+    from mcpbox.detect.unicode import visible
 
     if not isinstance(name, str):
         return False
     plain = unhidden(name[:200])
     # The key of an issue, of a row, of a song.
-    if words(plain) in (("key",), ("k",), ("keys",)):
+    if words(plain) in (("key",), ("k",), ("keys",)) or "_".join(words(plain)) in _NAMES_OF_ELSE:
         return False
+    if _abroad().search(visible(name).replace("_", " ")) or _abroad().search(" ".join(words(plain))):
+        return True
     return says_secret(plain) or "_".join(words(plain)) in _CARD_FIELDS or "".join(words(plain)) in _CARD_FIELDS
 
 
 def _asks(text: str, *, plainly: bool) -> bool:
     """Whether ``text`` asks for a secret; ``plainly``: that it speaks of one is enough, since it labels a field."""
     from mcpbox.detect.confusable import unhidden
+    from mcpbox.detect.unicode import visible
 
-    if len(text) > LONGEST:
+    # Other scripts are read as they are: in plain letters their words are no words.
+    if len(text) > LONGEST or _abroad().search(visible(text)):
         return True
     for sentence in re.split(r"(?<=[.!?;\n])\s+|\n", unhidden(text)):
+        if _demand().search(sentence):
+            return True
         if _secret().search(sentence) and not _denial().search(sentence) and (plainly or _request().search(sentence)):
             return True
     return False
@@ -184,12 +194,39 @@ def _request() -> re.Pattern[str]:
 
 
 @cache
+def _demand() -> re.Pattern[str]:
+    """ "Type your password, it is not stored": whatever else the sentence says."""
+    return re.compile(
+        r"(?<!not )(?<!never )(?<!n't )(?<!to )\b(?:enter|type(?:\sin)?|paste|provide|supply|submit|input|insert)\s"
+        r"(?:(?:me|us|in|here|your|the|my|our|current|old|new|account|user|login|email|github)\s){0,4}"
+        r"(?:password|passphrase|passcode|pin|api[\s_-]?key|secret\skey|private\skey|access\stoken|credentials"
+        r"|(?:seed|recovery)\sphrase|(?:one[- ]time|verification|security)\scode|(?:credit\s)?card\snumber|cvv)\b"
+        r"(?!\s(?:file|path|folder|name|id|length|type|count|limit|manager|policy|reset))",
+        re.I,
+    )
+
+
+@cache
+def _abroad() -> re.Pattern[str]:
+    """A password in other languages, the beginnings of tokens, and what a wallet is restored from."""
+    return re.compile(
+        r"\b(?:contrase[nñ]as?|passw(?:ort|örter|orte)|kennw(?:ort|örter)|mots? de passe|senhas?|wachtwoord(?:en)?"
+        r"|has[lł](?:o|a|em)|[sş]ifre(?:niz\w{0,3}|n)?|l[oö]senord(?:et)?|salasana\w{0,3}|adgangskode\w?|heslo"
+        r"|mật khẩu|kata sandi|(?:12|24|twelve|twenty[- ]four)[- ]words?\sof|secret\sword|recovery\swords)\b"
+        r"|парол[ьяеию]|кодовое слово|密码|密碼|口令|パスワード|暗証番号|비밀번호|암호"
+        r"|كلمة (?:المرور|السر)|סיסמ|पासवर्ड|รหัสผ่าน"
+        r"|κωδικ\w{1,3} πρόσβασης|\b(?:ghp_|github_pat_|xox[bp]-|sk-(?:ant|proj)-)",
+        re.I,
+    )
+
+
+@cache
 def _denial() -> re.Pattern[str]:
     """ "Your password will not be asked for", "no credentials are needed": the word is there and nobody asks."""
     return re.compile(
         r"\b(?:no|not|never|without|don'?t|doesn'?t|do\snot|isn'?t|won'?t|stored|saved|expired?|rotat\w+"
         r"|delet\w+|revok\w+"
-        r"|manag\w+|reset|polic(?:y|ies)|manager)\b"
+        r"|manag\w+|reset|polic(?:y|ies)|manager|how\s(?:many|long))\b"
         r"|(?:password|key|token|credential|secret|card|cookie)s?\s(?:file|path|folder|name|id|length|type"
         r"|count|limit)s?\b",
         re.I,
