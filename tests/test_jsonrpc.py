@@ -101,9 +101,11 @@ def test_any_bytes_parse_or_raise_parse_error(data: bytes) -> None:
         pass
 
 
+# Hypothesis tries what it reads in the code, such as the one key that is never let through.
+keys = st.text().filter(lambda key: key != "__proto__")
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4),
     max_leaves=20,
 )
 
