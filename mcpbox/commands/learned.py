@@ -57,13 +57,16 @@ def replay_(name: str, server: str, session: str, since: str, as_json: bool) -> 
     for log in found:
         different += replay(logs.entries(log), resolved.profile, lambda path: _forms(path, home), tally)
     if as_json:
-        told = {"sessions": len(found), "judged": tally.judged, "unjudged": tally.unjudged}
+        told = {"sessions": len(found), "learned": tally.learned, "judged": tally.judged, "unjudged": tally.unjudged}
         click.echo(json.dumps({**told, "refused": [asdict(each) for each in different]}, indent=2))
         return 1 if different else 0
     for each in different:
         click.echo(visible(f"{each.session} #{each.seq}: {each.what}: {each.why}"))
     judged = ", ".join(f"{count} {kind}" for kind, count in sorted(tally.judged.items())) or "nothing"
     click.echo(f"{len(found)} sessions: {judged}; {len(different)} would be refused")
+    if tally.learned < len(found):
+        without = len(found) - tally.learned
+        click.echo(f"{without} ran without --learn: whether [filesystem] has what they need cannot be judged")
     if tally.unjudged:
         click.echo(f"{tally.unjudged} records only count what there was, and cannot be judged")
     return 1 if different else 0

@@ -25,6 +25,8 @@ class Ledger:
         self._told: set[str] = set()
         self._denials = 0
         self._singles = MAX_SINGLE
+        # The first of a kind is on record before it is made, whatever came before it.
+        self._met: set[tuple[str, str, int]] = set()
         self._counted: Counter[tuple[str, str, int]] = Counter()
 
     def record(self, **event: Any) -> None:
@@ -64,8 +66,11 @@ class Ledger:
             self.record(decision=decision, name=name, port=port, count=count)
 
     def _connection(self, decision: str, name: str, port: int, found: Mapping[str, Any]) -> None:
-        if self._singles > 0:
-            self._singles -= 1
+        known = (decision, name, port) in self._met
+        if not known and len(self._met) < MAX_DENIALS:
+            self._met.add((decision, name, port))
+        if self._singles > 0 or (not known and len(self._met) < MAX_DENIALS):
+            self._singles = max(0, self._singles - 1)
             self.record(decision=decision, name=name, port=port, **found)
         else:
             self._counted[decision, name, port] += 1

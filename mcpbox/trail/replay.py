@@ -40,10 +40,14 @@ class Difference(Struct, frozen=True):
 
 
 class Tally(Struct):
-    """``judged`` records that were allowed, by kind; ``unjudged`` counts what the record has no details of."""
+    """``judged`` records that were allowed, by kind; ``unjudged`` counts what the record has no details of.
+
+    Only of sessions that were ``learned`` from is it known what directories they used.
+    """
 
     judged: dict[str, int] = {}
     unjudged: int = 0
+    learned: int = 0
 
     def count(self, kind: str, number: int = 1) -> None:
         self.judged[kind] = self.judged.get(kind, 0) + number
@@ -79,6 +83,14 @@ class _Judge:
 
     def judge(self, entry: Entry) -> Iterator[tuple[str, str]]:
         record, event = entry.record, entry.event
+        if event in ("call", "result"):
+            size, most = number(record, "bytes") or 0, self._profile.messages.max_bytes
+            if size > most:
+                what = f"{text(record, 'method')} {text(record, 'target')}".rstrip()
+                yield (
+                    what,
+                    f"{'it' if event == 'call' else 'its result'} had {size} bytes, and messages.max_bytes = {most}",
+                )
         if event == "call":
             yield from self._call(entry)
         elif event == "egress" and text(record, "decision") == "allow":
@@ -117,9 +129,6 @@ class _Judge:
             yield what, f"{table}.deny has {pattern!r}"
         elif not any(fnmatchcase(target, pattern) for pattern in names.allow):
             yield what, f"{table}.allow has not {target!r}"
-        size = number(record, "bytes") or 0
-        if size > profile.messages.max_bytes:
-            yield what, f"it had {size} bytes, and messages.max_bytes = {profile.messages.max_bytes}"
         if table == "tools":
             yield from self._rate(entry, what, target, text(record, "digest"))
 
@@ -164,6 +173,7 @@ class _Judge:
         return "" if not vetted or any(each.allow for each in vetted) else vetted[0].reason
 
     def _granted(self, record: Mapping[str, Any]) -> None:
+        self._tally.learned += record.get("learn") is True
         self._named = granted_rules(record)
         for mount in dicts(record.get("mounts")):
             self._mounts[text(mount, "path")] = mount.get("write") is True, text(mount, "by")

@@ -258,6 +258,11 @@ def test_what_a_profile_allowed_its_narrower_one_allows(records: list[dict[str, 
             f"directory {HOME}/out: no path in filesystem.write has it",
         ),
         ([call(1, "a", bytes=99 << 20)], "", "tools/call a: it had 103809024 bytes, and messages.max_bytes = 16MiB"),
+        (
+            [call(1, "a"), result(2, "a", 1, bytes=2 << 20)],
+            '[messages]\nmax_bytes = "1MiB"',
+            "tools/call a: its result had 2097152 bytes, and messages.max_bytes = 1MiB",
+        ),
     ],
 )
 def test_replay_says_what_would_be_refused_and_why(records: list[dict[str, Any]], text: str, expected: str) -> None:
