@@ -33,12 +33,14 @@ def main() -> None:
     """What the process does. Why something failed is told by the next command that needs it."""
     with suppress(McpboxError, OSError):
         upkeep.close_dead()
-        if upkeep.is_due(take=True):
-            upkeep.prune(config.load().audit)
-            upkeep.fold()
     with suppress(McpboxError, OSError):
         if config.load().audit.sign != "off" and signing.possible():
             signing.sign_or_say(signing.ASIDE)
+    with suppress(McpboxError, OSError):
+        # What takes something away wants the key too, and a keyring that has just been asked is not asked again.
+        if not signing.refused_lately() and upkeep.is_due(take=True):
+            upkeep.prune(config.load().audit)
+            upkeep.fold()
 
 
 def _start() -> None:

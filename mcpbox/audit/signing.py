@@ -75,7 +75,7 @@ def sign(seconds: float, *, always: bool = False, unasked: bool = False) -> ledg
     from mcpbox.secrets import store
 
     with ledger.locked(seconds + ASIDE, what="signing"):
-        if (not always and _signed()) or (unasked and _refused_lately()):
+        if (not always and _signed()) or (unasked and refused_lately()):
             return None
         place = store.place(seconds)
         known = place.get(head_item())
@@ -122,12 +122,13 @@ def attest(seconds: float) -> Attest:
     """What puts a signature of its own on a line that takes something away: whoever can only write to the ledger and
     waits for the next signature must not be able to say the like.
 
-    The lines stay without where nothing was ever signed, or nothing is to be. Raises SecretError.
+    The lines stay without where nothing was ever signed. Where something was, also who turned signing off needs the
+    key to take that away. Raises SecretError.
     """
     from mcpbox.secrets import store
 
     unsigned: Attest = lambda fields: lambda _: fields  # noqa: E731  # a function that makes functions
-    if config.load().audit.sign == "off":
+    if config.load().audit.sign == "off" and not public_keys():
         return unsigned
     try:
         if not possible():
@@ -205,7 +206,7 @@ def _signed() -> bool:
     return not tail or b'"event":"signature"' in tail[-1]
 
 
-def _refused_lately() -> bool:
+def refused_lately() -> bool:
     """Whether somebody has said so since the last signature."""
     since = chain.stamp(max(0, time.time_ns() - REFUSED_SECONDS * 1_000_000_000)).encode()
     for line in reversed(_tail()):

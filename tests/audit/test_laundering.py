@@ -307,3 +307,23 @@ def test_a_keyring_that_did_not_answer_is_left_alone_for_a_while(monkeypatch: py
         assert len(asked) == 2
     # Whoever asks for it is not held up.
     assert signing.sign(SECONDS) and verify().problems == []
+
+
+def test_whoever_turned_signing_off_still_removes_with_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = session("s0")
+    signed(off=True)
+    now = time.time_ns() + 31 * DAY
+    monkeypatch.setattr(time, "time_ns", lambda: now)
+    assert upkeep.prune(config.Audit(keep_days=30, keep_bytes=0)) == 1
+    assert not log.path.exists() and verify().problems == []
+
+
+def test_nothing_that_was_signed_is_removed_while_the_key_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = session("s0")
+    signed(off=True)
+    vault.file().unlink()
+    now = time.time_ns() + 31 * DAY
+    monkeypatch.setattr(time, "time_ns", lambda: now)
+    with pytest.raises(SecretError):
+        upkeep.prune(config.Audit(keep_days=30, keep_bytes=0))
+    assert log.path.exists()
