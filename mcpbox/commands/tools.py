@@ -13,10 +13,12 @@ from typing import Any
 import click
 
 from mcpbox.audit.commanded import commanded
+from mcpbox.definitions import Definition
 from mcpbox.errors import McpboxError, UsageError
 from mcpbox.packages import terminal
 from mcpbox.pinning import diff, store
 from mcpbox.pinning.store import Pin, Store
+from mcpbox.policy.definitions_scan import attack_of
 from mcpbox.shown import plain
 
 COLOURS = {"approved": "green", "new": "yellow", "changed": "red", "-": "red", "+": "green"}
@@ -159,6 +161,8 @@ def _update(pin: Pin) -> tuple[str, str]:
 def _show(pin: Pin) -> None:
     what = f"{pin.server}: {pin.kind} {_label(pin)}" if pin.name else f"{pin.server}: {pin.kind}"
     click.secho(plain(f"{what}: {pin.status}, {_history(pin)}"), bold=True)
+    if attack := attack_of(Definition(pin.kind, pin.name, json.loads(pin.pending_text))):
+        click.secho(f"  it instructs the model: {plain(attack.kinds)}", fg="red", bold=True)
     old = json.loads(pin.approved_text) if pin.approved_text else None
     for line in diff.lines(old, json.loads(pin.pending_text)):
         click.secho(f"  {plain(line)}", fg=COLOURS.get(line[:1]))

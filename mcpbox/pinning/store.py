@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,9 @@ MAX_BYTES = 32 << 20
 PATIENCE = 5.0
 #: Definitions of one server that others are compared with, and characters of their names (server/tools has 128).
 MAX_NEIGHBOURS, MAX_NEIGHBOUR_NAME = 1000, 256
+
+#: Who approved what was there before anybody was asked.
+FIRST_SIGHT = "first sight"
 
 _SCHEMA = f"""
 CREATE TABLE servers (
@@ -161,6 +164,31 @@ class Store:
                 self._bound(server)
         return Sight(new=new, first=pinned)
 
+    def withhold(self, server: str, kind: str, seen: Sequence[Seen], *, host: str, lock: str) -> None:
+        """Have what is kept from the host wait for a person's approval, even where first sight had approved it.
+
+        It is no sight of the server: what else is in its first listing is still the first. Raises TooMuch.
+        """
+        now = int(time.time())
+        with self._writing():
+            for each in seen:
+                self._execute(
+                    f"UPDATE definitions SET {_TO_PENDING} WHERE {_KEY} AND approved = ? AND approved_by = ?",
+                    (server, kind, each.name, each.digest, FIRST_SIGHT),
+                )
+                self._put(server, kind, each, host, lock, now, False, False)
+            self._bound(server)
+
+    def chosen(self, server: str) -> Collection[tuple[str, str, str]]:
+        """Kind, name and digest of what a person has approved, not first sight."""
+        return {
+            (kind, name, digest)
+            for kind, name, digest in self._execute(
+                "SELECT kind, name, approved FROM definitions WHERE server = ? AND approved_by != ?",
+                (server, FIRST_SIGHT),
+            )
+        }
+
     def _put(
         self, server: str, kind: str, each: Seen, host: str, lock: str, now: int, pin: bool, settles: bool
     ) -> None:
@@ -182,7 +210,7 @@ class Store:
         elif pin and approved is None:
             self._set(
                 key,
-                "approved = ?, approved_text = ?, approved_at = ?, approved_by = 'first sight', approved_lock = ?, "
+                f"approved = ?, approved_text = ?, approved_at = ?, approved_by = '{FIRST_SIGHT}', approved_lock = ?, "
                 f"{_NOTHING_PENDING}",
                 each.digest, _json(each.value), now, lock,
             )  # fmt: skip
@@ -235,11 +263,7 @@ class Store:
         with self._writing():
             for kind, name in chosen:
                 count += self._execute(
-                    "UPDATE definitions SET pending = ifnull(pending, approved), "
-                    "pending_text = ifnull(pending_text, approved_text), pending_at = ifnull(pending_at, approved_at), "
-                    "pending_host = ifnull(pending_host, host), pending_lock = ifnull(pending_lock, approved_lock), "
-                    "passed = 0, approved = NULL, approved_text = NULL, approved_at = NULL, approved_by = NULL, "
-                    f"approved_lock = NULL WHERE {_KEY} AND approved IS NOT NULL",
+                    f"UPDATE definitions SET {_TO_PENDING} WHERE {_KEY} AND approved IS NOT NULL",
                     (server, kind, name),
                 ).rowcount
         return count
@@ -332,6 +356,12 @@ _COLUMNS = (
     "ifnull(pending_at, 0), ifnull(pending_host, ''), ifnull(pending_lock, ''), passed"
 )
 _KEY = "server = ? AND kind = ? AND name = ?"
+_TO_PENDING = (
+    "pending = ifnull(pending, approved), "
+    "pending_text = ifnull(pending_text, approved_text), pending_at = ifnull(pending_at, approved_at), "
+    "pending_host = ifnull(pending_host, host), pending_lock = ifnull(pending_lock, approved_lock), "
+    "passed = 0, approved = NULL, approved_text = NULL, approved_at = NULL, approved_by = NULL, approved_lock = NULL"
+)
 _NOTHING_PENDING = (
     "pending = NULL, pending_text = NULL, pending_at = NULL, pending_host = NULL, pending_lock = NULL, passed = 0"
 )

@@ -1,4 +1,5 @@
-"""Definitions that instruct the model are hidden, and what they define is refused. No I/O."""
+"""Definitions that instruct the model are hidden, and what they define is refused, unless a person has approved it as
+it is. No I/O but the store's."""
 
 from __future__ import annotations
 
@@ -6,13 +7,24 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from mcpbox.definitions import GREETINGS, LISTS, MAX_DEFINITIONS, USES, Definition, Malformed, defined_in, rewritten
+from mcpbox.definitions import (
+    GREETING,
+    GREETINGS,
+    LISTS,
+    MAX_DEFINITIONS,
+    USES,
+    Definition,
+    Malformed,
+    defined_in,
+    rewritten,
+)
 from mcpbox.detect.attacks import Attack, attack_in
 from mcpbox.detect.hits import Hit
 from mcpbox.digests import sha256
 from mcpbox.jsonrpc import Message, Notification, Request, Response
 from mcpbox.listing import Pages
-from mcpbox.policy.base import Alert, Change, Consult, Refuse, Rules, Side, Verdict, field, quoted
+from mcpbox.pinning import canonical
+from mcpbox.policy.base import Alert, Change, Consult, Refuse, Rules, Seen, Side, Verdict, field, quoted, release
 from mcpbox.texts import Path
 
 #: Resources of one page, each of which takes 50 µs.
@@ -34,6 +46,8 @@ class DefinitionScan:
 
     def __init__(self, rules: Rules) -> None:
         self._mode = rules.scan
+        self._server, self._host, self._lock = rules.server, rules.host, rules.lock
+        self._store = rules.pins
         #: By kind and name, whether it was found clean when it was last listed.
         self._clean: dict[tuple[str, str], bool] = {}
         self._verdicts: dict[bytes, Attack | None] = {}
@@ -64,7 +78,9 @@ class DefinitionScan:
         if clean is None:
             page = self._pages.unseen(listing)
             return Refuse(f"the server lists no {kind} {quoted(name)}") if page is None else Consult(listing, page)
-        return None if clean else Refuse(f"the definition of the {kind} {quoted(name)} instructs the model", _HINT)
+        if clean:
+            return None
+        return Refuse(f"the definition of the {kind} {quoted(name)} instructs the model", release(self._server, name))
 
     def _definitions(self, message: Response) -> Verdict:
         try:
@@ -75,7 +91,12 @@ class DefinitionScan:
         except Malformed as error:
             return Refuse(str(error))
         self._pages.see(message)
-        bad = {(definitions[number].kind, definitions[number].name) for number, attack in attacks.items() if attack}
+        found_bad = [(definitions[number], attack) for number, attack in attacks.items() if attack]
+        chosen = self._store.chosen(self._server) if self._store and found_bad else ()
+        kept_back = [
+            each for each, _ in found_bad if (each.kind, each.name, canonical.digest(each.value)) not in chosen
+        ]
+        bad = {(each.kind, each.name) for each in kept_back}
         for each in definitions:
             self._clean[each.kind, each.name] = (each.kind, each.name) not in bad
         greeting = self._greeting(message)
@@ -84,13 +105,25 @@ class DefinitionScan:
             if self._mode == "block":
                 return Refuse(f"what the server says of itself instructs the model: {greeting.kinds}", _HINT, found)
             return Alert(f"what the server says of itself instructs the model: {greeting.kinds}", found)
-        if not bad:
+        if not found_bad:
             return None
-        reason, found = _told([(definitions[number], attack) for number, attack in attacks.items() if attack])
-        if self._mode == "alert":
-            return Alert(reason, found)
+        if self._mode == "alert" or not bad:
+            return Alert(*_told(found_bad))
+        self._withhold(kept_back)
+        reason, found = _told([(each, attack) for each, attack in found_bad if (each.kind, each.name) in bad])
         hidden = rewritten(message, lambda each: None if (each.kind, each.name) in bad else each.value)
-        return Change(hidden, f"hidden: {reason}", found)
+        hint = release(self._server, (kept_back[0].name or GREETING) if len(kept_back) == 1 else "")
+        return Change(hidden, f"hidden: {reason}", found, hint=hint)
+
+    def _withhold(self, kept_back: list[Definition]) -> None:
+        """Have it wait for approval."""
+        if self._store is None:
+            return
+        for kind in dict.fromkeys(each.kind for each in kept_back):
+            seen = [
+                Seen(each.name, canonical.digest(each.value), each.value) for each in kept_back if each.kind == kind
+            ]
+            self._store.withhold(self._server, kind, seen, host=self._host, lock=self._lock)
 
     def _greeting(self, message: Response) -> Attack | None:
         """What an answer to ``initialize`` or ``server/discover`` says besides the instructions."""
@@ -123,7 +156,7 @@ class DefinitionScan:
         if digest not in self._verdicts:
             if len(self._verdicts) >= MAX_DEFINITIONS:
                 self._verdicts.clear()
-            self._verdicts[digest] = _judged(definition)
+            self._verdicts[digest] = attack_of(definition)
         return self._verdicts[digest]
 
 
@@ -142,7 +175,8 @@ def texts_of(value: Any) -> Iterator[tuple[Path, str]]:
             pending += [((*path, index), each[index]) for index in range(len(each) - 1, -1, -1)]
 
 
-def _judged(definition: Definition) -> Attack | None:
+def attack_of(definition: Definition) -> Attack | None:
+    """The attack that a definition is taken for; None if it is not."""
     from mcpbox.detect import unicode
 
     if hits := unicode.scan(definition.name):
@@ -159,4 +193,4 @@ def _told(bad: list[tuple[Definition, Attack]]) -> tuple[str, dict[str, Any]]:
     return reason, {"definitions": rows, "count": len(bad)}
 
 
-_HINT = 'read it with mcpbox tools list; the profile may say: [tools] scan = "alert"'
+_HINT = 'the profile may say: [tools] scan = "alert"'

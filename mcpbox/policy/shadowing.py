@@ -55,7 +55,6 @@ class Shadowing:
         self._pages = Pages()
         #: Of each definition that was listed, why it must not be used, "" if it may.
         self._listed: dict[Key, str] = {}
-        self._kept_back: list[Definition] = []
         self._version: int | None = None
         self._known: dict[tuple[str, str, str], int] = {}
         self._others: Others | None = None
@@ -64,8 +63,6 @@ class Shadowing:
     def judge(self, side: Side, message: Message) -> Verdict:
         if self._mode == "off":
             return None
-        if self._kept_back:
-            self._put_on_record()
         if side is Side.CLIENT:
             if isinstance(message, Request) and message.method in USES and self._mode == "block":
                 return self._use(message)
@@ -112,22 +109,18 @@ class Shadowing:
         reason = "; ".join(each.reason for each in told[:4])
         if not grave:
             return Alert(reason, found)
-        self._kept_back = [each.definition for each in grave]
+        self._withhold([each.definition for each in grave])
         hidden = {(each.definition.kind, each.definition.name) for each in grave}
         value = rewritten(message, lambda each: None if (each.kind, each.name) in hidden else each.value)
         hint = release(self._server, (grave[0].definition.name or GREETING) if len(grave) == 1 else "")
         return Change(value, f"hidden: {reason}", found, hint=hint)
 
-    def _put_on_record(self) -> None:
-        """Have what was kept back wait for approval. A message later: the pins' own first sight of the server is this
-        listing, and what is in that is settled by it."""
+    def _withhold(self, kept_back: list[Definition]) -> None:
+        """Have it wait for approval."""
         assert self._store is not None
-        for kind in dict.fromkeys(each.kind for each in self._kept_back):
-            seen = [Seen(each.name, digest(each.value), each.value) for each in self._kept_back if each.kind == kind]
-            self._store.sight(
-                self._server, kind, seen, host=self._host, lock=self._lock, begins=False, first=False, pin=False
-            )
-        self._kept_back = []
+        for kind in dict.fromkeys(each.kind for each in kept_back):
+            seen = [Seen(each.name, digest(each.value), each.value) for each in kept_back if each.kind == kind]
+            self._store.withhold(self._server, kind, seen, host=self._host, lock=self._lock)
 
     def _problems(self, definitions: list[Definition]) -> dict[Key, Problem]:
         problems: dict[Key, Problem] = {}
