@@ -23,6 +23,7 @@ RECORDED = frozenset(
         "resources/read",
         "prompts/get",
         "completion/complete",
+        "tasks/result",
         "sampling/createMessage",
         "elicitation/create",
         "initialize",

@@ -128,8 +128,9 @@ class Pins:
         digests = [canonical.digest(each.value) for each in found]
         self._refresh(store)
         self._note(kind, found, digests, cursor(message) is None or method in GREETINGS)
+        before = self._known.approved
         self._put_on_record(store, message, kind, found, digests)
-        return self._verdict(message, found, digests)
+        return self._verdict(message, found, digests, before)
 
     def _note(self, kind: str, found: Sequence[Definition], digests: Sequence[str], begins: bool) -> None:
         """Remember what was seen, for the calls to come."""
@@ -181,7 +182,9 @@ class Pins:
             return self._known.locks[key] == self._rules.lock and key not in self._known.pending
         return self._known.pending.get(key) == (digest, self._lets(key))
 
-    def _verdict(self, message: Response, found: Sequence[Definition], digests: Sequence[str]) -> Verdict:
+    def _verdict(
+        self, message: Response, found: Sequence[Definition], digests: Sequence[str], before: Mapping[Key, str]
+    ) -> Verdict:
         hidden: list[tuple[Definition, str]] = []
         passed: list[Definition] = []
         shown: dict[int, bool] = {}
@@ -194,7 +197,9 @@ class Pins:
                 passed.append(each)
         if not hidden:
             if not passed:
-                return None
+                # That it was believed is to be found later, and that a server which was known is new again.
+                first = [each for each in found if (each.kind, each.name) not in before]
+                return Alert(f"approved at first sight: {_shown(first)}", self._found(first)) if first else None
             return Alert(f"definitions passed that are not approved: {self._told(passed)}", self._found(passed))
         value = rewritten(message, lambda each: each.value if shown.get(id(each.value), True) else None)
         blocked = [each for each, _ in hidden]
@@ -268,6 +273,11 @@ class Pins:
                 if len(shown) > QUESTION:
                     return f"All of it: mcpbox tools diff {self._rules.server}. The beginning:{shown[:QUESTION]} …"
         return f"In full:{shown}"
+
+
+def _shown(found: Sequence[Definition]) -> str:
+    kind = found[0].kind
+    return "the server's instructions" if kind == GREETING else f"{kind}s {', '.join(some(e.name for e in found))}"
 
 
 def _named(request: Request) -> tuple[str, Any] | None:

@@ -399,3 +399,22 @@ def test_the_profile_of_one_session_does_not_speak_for_another(pins: Store) -> N
 )
 def test_the_commands_that_release_are_told_and_can_be_pasted(server: str, name: str, commands: str) -> None:
     assert release(server, name) == commands
+
+
+def test_first_sight_is_on_record_and_so_is_a_second_first(pins: Store) -> None:
+    talk = Talk(pins)
+    talk.answer("initialize", {"instructions": "be kind"})
+    assert (
+        isinstance(talk.verdict, Alert) and talk.verdict.reason == "approved at first sight: the server's instructions"
+    )
+    talk.lists(tool("send"), tool("read"))
+    assert isinstance(talk.verdict, Alert) and talk.verdict.reason == "approved at first sight: tools send, read"
+    talk.lists(tool("send"), tool("read"))
+    assert talk.verdict is None
+    pins.close()
+    store.file().unlink()
+    anew = store.open_store()
+    talk = Talk(anew)
+    talk.lists(tool("send"))
+    anew.close()
+    assert isinstance(talk.verdict, Alert) and talk.verdict.found == {"kind": "tool", "count": 1, "names": ["send"]}
