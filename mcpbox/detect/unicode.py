@@ -54,6 +54,9 @@ _PRINTED = lazily("(?:\x1b\\[|\x9b)(?!(?:[0-9]{0,2};)?8[;m])[0-?]{0,64}[A-Za-z]|
 _ESCAPING = frozenset("\x1b\x90\x98\x9b\x9d\x9e\x9f")
 _PRIVATE = lazily("[\ue000-\uf8ff\U000f0000-\U0010fffd]+")
 
+#: Of characters without a picture in a row so many may say something.
+_MESSAGE = 4
+
 _RIGHT_TO_LEFT = lazily("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]")
 #: Letters that a joiner or a non-joiner after them may shape: Arabic, Syriac, N'Ko, Mongolian and the Indic scripts.
 _JOINING = lazily(
@@ -183,8 +186,8 @@ def visible(text: str) -> str:
 def scan(text: str, known: Traits | None = None, *, printed: bool = False) -> list[Hit]:
     """What is hidden, and words in letters of several scripts that look alike; in the order of the text, by kind.
 
-    With ``printed`` the text may be what a program printed to a terminal, or no text at all: that it has control
-    characters and colours says nothing then.
+    With ``printed`` the text may be what a program printed to a terminal, a page of the web, or no text at all: that it
+    has control characters, colours and breaks within long words says nothing then.
     One hit for each kind, from the first to the last of it: many characters, however scattered, are one hidden text.
     """
     spans: dict[str, tuple[int, int, int]] = {}
@@ -195,7 +198,7 @@ def scan(text: str, known: Traits | None = None, *, printed: bool = False) -> li
 
     known = known or traits(text)
     for start, end, kind in hidden(text, known):
-        if printed and (kind == "control-characters" or _PRINTED.match(text, start, end)):
+        if printed and _is_printed(text, start, end, kind):
             continue
         add(kind, start, end, _WEIGHTS.get(kind, 25) * (end - start if kind in _WEIGHTS else 1))
     for match in _PRIVATE.finditer(text) if any(map(_PRIVATE.match, known.beyond)) else ():
@@ -203,6 +206,11 @@ def scan(text: str, known: Traits | None = None, *, printed: bool = False) -> li
     for start, end in mixed_words(text) if known.mixes else ():
         add("mixed-scripts", start, end, 40)
     return [Hit(start, end, kind, weight) for kind, (start, end, weight) in spans.items() if weight]
+
+
+def _is_printed(text: str, start: int, end: int, kind: str) -> bool:
+    few = kind in ("zero-width", "invisible-characters") and end - start < _MESSAGE
+    return few or kind == "control-characters" or _PRINTED.match(text, start, end) is not None
 
 
 def mixed_words(text: str) -> Iterator[tuple[int, int]]:

@@ -130,6 +130,7 @@ def test_folding_by_the_character_is_folding_by_the_table(text: str, more: int) 
         "alınan sınıf, olmalıdır: Akyıldız, kısaltılmış yazılım",
         "\x1b[31m" * 9 + "red\x1b[0m \x1b[38;5;8mgrey\x1b[38:2::8:1:1m \x1b[2K\x1b[1A\x1b[?25l",
         "\x1b]8;;https://gcc.gnu.org/w\x1b\\-Wall\x1b]8;;\x1b\\ " * 9,
+        "a/very\u200b/long\u200b/path\u200b " * 9 + "\ufeff \u3164" * 9,
         "N\x08NA\x08AM\x08ME\x08E" * 9 + "\x00" * 40,
     ],
 )
@@ -139,6 +140,7 @@ def test_languages_and_what_programs_print_are_no_attack(text: str) -> None:
 
 def test_concealed_text_and_a_borrowed_letter_are_still_looked_through() -> None:
     assert [hit.kind for hit in unicode.scan("\x1b[8mhidden\x1b[1;8m", printed=True)] == ["escape-sequences"]
+    assert [hit.kind for hit in unicode.scan("a" + "\u200b\u200c" * 10, printed=True)] == ["zero-width"]
     assert unicode.folded("ıgnore prevıous")[0] == "ignore previous"
 
 
