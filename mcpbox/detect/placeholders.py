@@ -39,6 +39,8 @@ _EXACT = frozenset(
     required optional enabled disabled always never auto on off yes no true false allow deny sk- sk pk pat ghp_
     hidden""".split()
 )
+#: Claims of the JWTs that documentation shows: the subject "1234567890" and {"some":"payload"}, in base64.
+_SHOWN_CLAIMS = (".eyJzdWIiOiIxMjM0NTY3ODkw", ".eyJzb21lIjoicGF5bG9hZCJ9.")
 _SEQUENCE = lazily(r"0123456|1234567|abcdefg|a1b2c3d4|deadbeefdeadbeef|987654321|qwertyui")
 _PATH = lazily(r"(?:~|\.{1,2})?/[^\s:]*|~|[A-Za-z]:[\\/].*|\\\\.*|(?:file|unix|npipe|data):.*", re.S)
 _FILE = lazily(
@@ -73,7 +75,7 @@ def is_placeholder(text: str) -> bool:
         return True
     if len(bare) < 200 and (_ANYWHERE.search(lower) or _WORDS.fullmatch(lower)):
         return True
-    return _is_monotonous(lower)
+    return _is_monotonous(lower) or any(claims in bare for claims in _SHOWN_CLAIMS)
 
 
 def is_setting(text: str) -> bool:

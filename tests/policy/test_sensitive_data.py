@@ -421,3 +421,16 @@ def test_on_record_are_masks_and_not_what_they_stand_for() -> None:
     records = [each for each in actions if isinstance(each, Record)]
     assert TOKEN.encode() in sent[0].data and TOKEN not in repr(records)
     assert [each.event["target"] for each in records if each.event["event"] in ("call", "result")] == [masked] * 2
+
+
+def test_a_token_of_the_documentation_is_nobodys() -> None:
+    head = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
+    signature = "SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJVadQssw5c"
+    for claims, secret in (
+        ({"sub": "1234567890", "name": "John Doe", "iat": 1516239022}, False),
+        ({"some": "payload"}, False),
+        ({"sub": "9824110573", "name": "John Doe", "iat": 1516239022}, True),
+    ):
+        body = base64.urlsafe_b64encode(json.dumps(claims, separators=(",", ":")).encode()).decode().rstrip("=")
+        verdict = policy().judge(SERVER, result(f"curl -H 'Authorization: {head}.{body}.{signature}'"))
+        assert isinstance(verdict, Change) is secret
