@@ -24,6 +24,8 @@ class Masks:
         self._numbers: dict[tuple[str, int], int] = {}
         self._values: dict[str, str] = {}
         self._addresses: dict[str, str] = {}
+        #: what the host was given in the place of the server's values, and cannot be turned back
+        self._final: set[str] = set()
         self._kept = 0
 
     def mask(self, kind: str, value: str, *, back: bool = False) -> str:
@@ -31,14 +33,24 @@ class Masks:
         key = kind, hash(value)
         number = self._numbers.get(key)
         if number is None:
-            if len(self._numbers) >= MAX_NUMBERED:
-                return f"<{kind} #0>"
-            number = self._numbers[key] = len(self._numbers) + 1
+            number = len(self._numbers) + 1 if len(self._numbers) < MAX_NUMBERED else 0
+            if number:
+                self._numbers[key] = number
         mask = f"<{kind} #{number}>"
-        if back and self._reversible and mask not in self._values and self._kept + len(value) <= MAX_KEPT:
-            self._kept += len(value)
-            self._values[mask] = self._values[in_url(mask)] = value
+        if back and mask not in self._values:
+            if number and self._reversible and self._kept + len(value) <= MAX_KEPT:
+                self._kept += len(value)
+                self._values[mask] = self._values[in_url(mask)] = value
+            else:
+                self._final |= {mask, in_url(mask)}
         return mask
+
+    def is_final(self, text: str) -> bool:
+        """Whether there is a mask in ``text`` that stands for a value of the server's and cannot be turned back."""
+        if not self._final or ("<" not in text and "%3C" not in text):
+            return False
+        found = (match[0] for pattern in (MASK, _IN_URL) for match in pattern.finditer(text))
+        return not self._final.isdisjoint(found)
 
     @property
     def holds(self) -> bool:

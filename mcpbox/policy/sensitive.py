@@ -4,6 +4,9 @@ Looked at are the parameters of every request and notification, and every result
 definitions of tools and the like, which are pinned, nor cursors, ``requestState`` and the numbers of requests, which no
 model sees. The keys of objects count as text. Of base64 that is said to be a picture, a sound or a file the beginning
 is looked at: where that is no text, the rest is not. What is cut in two by the end of a message is not found.
+
+A call in which a mask comes back that is not to be turned back is refused: what was read with it would be written with
+it, and the secret gone.
 """
 
 from __future__ import annotations
@@ -40,6 +43,8 @@ _SHORT = 1024
 #: meaning, and an end in Python.
 _LONG_NUMBER, _SECRET_NUMBER, _LONGEST_NUMBER = 10**13, 10**7, 10**64
 _MAX_PLACES, _MAX_PLACE = 16, 80
+_LOSS = "the arguments have a placeholder that mcpbox put in the place of a secret, which would be lost with it"
+_LOSS_HINT = "leave that part out, or see [messages] reversible in the server's profile"
 
 
 class SensitiveData:
@@ -78,6 +83,10 @@ class SensitiveData:
         found = self._detector.find(
             said.texts, said.others + said.keys, secrets=secrets != "off", numbers=numbers != "off"
         )
+        calls = side is Side.CLIENT and isinstance(message, Request) and message.method == "tools/call"
+        if calls and any(self._masks.is_final(text) for _, text in strings(field(value, "arguments"))):
+            # A file that was read with masks in it would be written with them.
+            return Refuse(_LOSS, _LOSS_HINT, {"tool": str(tool)[:NAME_SHOWN]})
         restores = side is Side.CLIENT and isinstance(message, Request) and message.method in RESTORED
         restores = restores and self._masks.holds
         if not found and not restores:

@@ -357,7 +357,8 @@ def test_an_address_that_the_server_gave_still_leads_there() -> None:
         verdict = session.judge(CLIENT, asked(method, uri=given["uri"]))
         assert changed(verdict)["params"]["uri"] == uri
         assert isinstance(verdict, Change) and verdict.recorded == {"uri": given["uri"]}
-    assert session.judge(CLIENT, asked("tools/call", name="t", arguments={"uri": given["uri"]})) is None
+    other = session.judge(CLIENT, asked("tools/call", name="t", arguments={"uri": given["uri"]}))
+    assert isinstance(other, Refuse) and "would be lost" in other.reason
     assert policy().judge(CLIENT, asked("resources/read", uri=given["uri"])) is None
 
 
@@ -434,3 +435,17 @@ def test_a_token_of_the_documentation_is_nobodys() -> None:
         body = base64.urlsafe_b64encode(json.dumps(claims, separators=(",", ":")).encode()).decode().rstrip("=")
         verdict = policy().judge(SERVER, result(f"curl -H 'Authorization: {head}.{body}.{signature}'"))
         assert isinstance(verdict, Change) is secret
+
+
+def test_a_file_that_was_read_with_masks_is_not_written_with_them() -> None:
+    session = policy()
+    (read,) = texts(session.judge(SERVER, result(f"PORT=80\nTOKEN={TOKEN}\n")))
+    verdict = session.judge(CLIENT, asked("tools/call", name="write_file", arguments={"content": read}))
+    assert isinstance(verdict, Refuse) and "would be lost" in verdict.reason and "reversible" in verdict.hint
+    edit = asked("tools/call", name="edit_file", arguments={"old": "PORT=80", "new": "PORT=81"})
+    assert session.judge(CLIENT, edit) is None
+    assert session.judge(CLIENT, asked("tools/call", name="t", arguments={"a": "<secret jwt #9> <card #1>"})) is None
+    assert policy().judge(CLIENT, asked("tools/call", name="write_file", arguments={"content": read})) is None
+    back = policy(reversible=True)
+    back.judge(SERVER, result(TOKEN))
+    assert isinstance(back.judge(CLIENT, asked("tools/call", name="w", arguments={"c": read})), Change)
