@@ -15,6 +15,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from mcpbox.detect.unicode import INVISIBLE, LOOKALIKES
 from mcpbox.patterns import lazily
 
 #: How a name is like another: letter for letter; but for case and separators; by other characters that look the same;
@@ -25,20 +26,15 @@ DECEPTIVE = frozenset[Likeness](("look-alike", "prefixed"))
 #: Letters from which on one more or less is a slip rather than another word.
 LONG = 10
 
-#: By Latin letter, the characters that are read as it.
+#: By Latin letter, what is read as it in a name, besides what would be in running text.
 _ALIKE = {
-    "a": "аαɑ", "c": "сϲ", "d": "ԁ", "e": "еҽ", "g": "ɡց", "h": "һհ", "i": "іıɩι", "j": "јϳ", "k": "кκ", "l": "ӏǀ",
-    "m": "м", "n": "ոп", "o": "оοօσᴏ०੦๐໐", "p": "рρ", "q": "ԛ", "s": "ѕʂ", "t": "тτ", "u": "υսμ", "v": "ѵν", "w": "ԝω",
-    "x": "хχ", "y": "уγў", "z": "ᴢ", "A": "АΑ", "B": "ВΒ", "C": "СϹ", "E": "ЕΕ", "H": "НΗ", "I": "ІΙӀ", "J": "Ј",
-    "K": "КΚ", "M": "МΜ", "N": "Ν", "O": "ОΟ", "P": "РΡ", "S": "Ѕ", "T": "ТΤ", "X": "ХΧ", "Y": "ҮΥ", "Z": "Ζ",
+    "c": "ϲ", "e": "ҽ", "j": "ϳ", "l": "ǀ", "n": "п", "o": "ᴏ०੦๐໐", "s": "ʂ", "u": "μ", "w": "ω", "y": "ў", "z": "ᴢ",
+    "C": "Ϲ", "I": "Ӏ",
 }  # fmt: skip
-_LATIN = str.maketrans({alike: letter for letter, row in _ALIKE.items() for alike in row})
+_LATIN = str.maketrans(LOOKALIKES | {alike: letter for letter, row in _ALIKE.items() for alike in row})
 #: What reads alike in print, in lower case; for comparing, not for showing.
 _PRINT = str.maketrans("01|!35$47@", "olllessata")
-_INVISIBLE = lazily(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
-    "\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]"
-)
+_INVISIBLE = lazily(f"[{INVISIBLE}]")
 _ODD = frozenset("01|!35$47@")
 # As in "emaiI"; that of "getIssue" begins a word.
 _CAPITAL = lazily(r"(?<=[a-z])I(?![A-Za-z])")

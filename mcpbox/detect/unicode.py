@@ -20,7 +20,7 @@ from mcpbox.patterns import lazily
 _CONTROL_BYTES = bytes(code for code in (*range(32), 127) if chr(code) not in "\t\n\r")
 #: Unicode's Default_Ignorable_Code_Point, with the rest of what has no picture: controls of direction, annotation
 #: characters, C0 and C1 (U+0085, a line end, excepted). Private use is apart: icon fonts have pictures there.
-_INVISIBLE = (
+INVISIBLE = (
     "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
     "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
     "\U000e0000-\U000e0fff"
@@ -40,7 +40,7 @@ _FEW = 16
 _MARK = "\u0300-\u034e\u0350-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"
 #: Marks on one letter that some language or notation uses; more of them are there to hide or to flood.
 _MARKS = 4
-_SUSPECT = lazily(f"[{_INVISIBLE}{_MARK}]+")
+_SUSPECT = lazily(f"[{INVISIBLE}{_MARK}]+")
 #: Of several in a row that might begin a sequence only the last one does.
 _RUN = lazily(
     "[\x1b\x90\x98\x9b\x9d-\x9f]+(?=[\x1b\x90\x98\x9b\x9d-\x9f])"
@@ -48,7 +48,7 @@ _RUN = lazily(
 )
 _FLOOD = lazily(f"[{_MARK}]+")
 _ESCAPES = lazily(_ESCAPE)
-_UNSEEN = lazily(f"{_ESCAPE}|[{_INVISIBLE}]+")
+_UNSEEN = lazily(f"{_ESCAPE}|[{INVISIBLE}]+")
 #: What programs print to a terminal, but for what conceals (SGR 8): colours, moves of the cursor, and links.
 _PRINTED = lazily("(?:\x1b\\[|\x9b)(?!(?:[0-9]{0,2};)?8[;m])[0-?]{0,64}[A-Za-z]|\x1b\\]8;")
 _ESCAPING = frozenset("\x1b\x90\x98\x9b\x9d\x9e\x9f")
@@ -93,7 +93,7 @@ _WEIGHTS = {
 
 #: Cyrillic, Greek, Armenian and Latin letters that are drawn like an ASCII letter: the part of Unicode's
 #: confusables.txt (UTS #39) that is used to write English words.
-_LOOKALIKES = {
+LOOKALIKES = {
     "а": "a", "в": "b", "с": "c", "ԁ": "d", "е": "e", "ё": "e", "һ": "h", "і": "i", "ї": "i", "ј": "j", "к": "k",
     "ӏ": "l", "м": "m", "н": "h", "о": "o", "р": "p", "ԛ": "q", "г": "r", "ѕ": "s", "т": "t", "у": "y", "ѵ": "v",
     "ԝ": "w", "х": "x", "А": "A", "В": "B", "С": "C", "Е": "E", "Н": "H", "І": "I", "Ј": "J", "К": "K", "М": "M",
@@ -103,7 +103,7 @@ _LOOKALIKES = {
     "Χ": "X", "ա": "w", "հ": "h", "ո": "n", "ս": "u", "օ": "o", "ց": "g", "ɑ": "a", "ɡ": "g", "ɩ": "i", "ı": "i",
     "ǃ": "!", "ⅼ": "l", "ʏ": "y", "ɪ": "i", "ɴ": "n", "ʀ": "r", "ʟ": "l", "ɢ": "g", "ʙ": "b", "ʜ": "h",
 }  # fmt: skip
-_ALIKE = "".join(_LOOKALIKES)
+_ALIKE = "".join(LOOKALIKES)
 _GREEK = frozenset("αεηικνρστυχγΑΒΕΗΙΚΜΝΟΡΤΥΧΖ")
 #: The letter of Turkish, Azeri, Kazakh and others, whose words have it among ASCII letters.
 _DOTLESS = "\u0131"
@@ -143,7 +143,7 @@ def traits(text: str) -> Traits:
         return Traits(frozenset(), hides, False)
     beyond = frozenset(data.translate(None, _ASCII).decode("utf-8", "surrogatepass"))
     mixes = False
-    if not beyond.isdisjoint(_LOOKALIKES):
+    if not beyond.isdisjoint(LOOKALIKES):
         sides = data.translate(_SIDES)
         mixes = b"ax" in sides or b"xa" in sides
     return Traits(beyond, hides or any(map(_SUSPECT.match, beyond)), mixes)
@@ -251,7 +251,7 @@ def folded(text: str, known: Traits | None = None) -> tuple[str, list[tuple[int,
         pairs.append((size, end))
     kept = "".join([*parts, text[at:]])
     # What was hidden may have stood between the letters of a word.
-    if known.mixes or (at and not known.beyond.isdisjoint(_LOOKALIKES)):
+    if known.mixes or (at and not known.beyond.isdisjoint(LOOKALIKES)):
         kept = _unmixed(kept)
     if any(map(_FOLDED.match, known.beyond)):
         kept = _unfolded(kept, known.beyond)
@@ -365,7 +365,7 @@ _tables: dict[str, dict[int, str]] = {}
 
 
 def _alike() -> dict[int, str]:
-    return _tables.setdefault("alike", str.maketrans(_LOOKALIKES))
+    return _tables.setdefault("alike", str.maketrans(LOOKALIKES))
 
 
 def _plain() -> dict[int, str]:
