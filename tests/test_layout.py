@@ -28,6 +28,7 @@ PURE = (
     "mcpbox.command.container",
     "mcpbox.command.model",
     "mcpbox.definitions",
+    "mcpbox.detect",
     "mcpbox.detect.attacks",
     "mcpbox.detect.confusable",
     "mcpbox.detect.cues",

@@ -199,8 +199,9 @@ def test_a_name_that_is_no_string_is_refused() -> None:
 def test_no_more_is_kept_than_any_server_has() -> None:
     policy = scan()
     many = [{**CLEAN, "name": f"t{number}"} for number in range(MAX_DEFINITIONS + 1)]
-    assert policy.judge(Side.SERVER, listed(*many)) == Refuse("the server defines more than 10000 things")
-    assert isinstance(policy.judge(Side.CLIENT, call("t0")), Consult)
+    assert policy.judge(Side.SERVER, listed(*many[1:])) is None
+    assert policy.judge(Side.SERVER, listed(many[0])) == Refuse("the server defines more than 10000 things")
+    assert policy.judge(Side.CLIENT, call("t0")) == Refuse("the server lists no tool 't0'")
 
 
 JSON: st.SearchStrategy[Any] = st.recursive(
