@@ -7,11 +7,13 @@ comes next signs what others left.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +99,16 @@ def sign_or_say(seconds: float) -> None:
         sign(seconds, unasked=True)
     except McpboxError as error:
         ledger.append({"event": "unsigned", "reason": error.message})
+
+
+def last_word() -> Mapping[str, Any]:
+    """The last of the ledger's lines that is a signature or says why there was none, as it stands there; or nothing."""
+    for line in reversed(_tail()):
+        if b'"event":"signature"' in line or b'"event":"unsigned"' in line:
+            with suppress(ValueError):
+                found = json.loads(line)
+                return found if isinstance(found, dict) else {}
+    return {}
 
 
 def keyring_state(seconds: float) -> tuple[str, ledger.Place | None]:

@@ -10,17 +10,19 @@ import sys
 import click
 from msgspec.structs import asdict
 
-from mcpbox import __version__, paths, sandbox
+from mcpbox import __version__, config, paths, sandbox
+from mcpbox.audit import ledger, signing
 from mcpbox.errors import McpboxError, SecretError
 from mcpbox.sandbox.base import Finding
 from mcpbox.secrets.store import kept_in
+from mcpbox.shown import plain
 
 COLOURS = {"ok": "green", "degraded": "yellow", "missing": "red"}
 
 
 def run(as_json: bool) -> int:
     """0 if at least one backend can start a sandbox, 1 otherwise."""
-    sections = {"machine": [_system(), _directories(), _keyring()]}
+    sections = {"machine": [_system(), _directories(), _keyring(), _audit()]}
     for name in sandbox.BACKENDS:
         try:
             sections[name] = sandbox.load(name).check()
@@ -72,3 +74,21 @@ def _keyring() -> Finding:
         return Finding("keyring", "ok", kept_in())
     except SecretError as error:
         return Finding("keyring", "degraded", error.message, error.hint)
+
+
+def _audit() -> Finding:
+    """Whether the ledger is signed, by what stands there; ``audit verify`` says whether that is true."""
+    try:
+        wanted = config.load().audit.sign
+    except McpboxError as error:
+        return Finding("audit", "missing", error.message, error.hint)
+    if wanted == "off":
+        return Finding("audit", "ok", 'not signed: sign = "off" under [audit] in config.toml')
+    if not ledger.file().exists():
+        return Finding("audit", "ok", "nothing is on record yet")
+    word = signing.last_word()
+    if word.get("event") == "signature":
+        return Finding("audit", "ok", plain(f"signed, last at {word.get('time')}", 200))
+    why = plain(f"not signed: {word.get('reason')}" if word else "not signed yet", 200)
+    status = "missing" if wanted == "required" else "degraded"
+    return Finding("audit", status, why, "a keyring that answers, or without one: mcpbox secrets init --file")

@@ -1,0 +1,40 @@
+"""What ``doctor`` says of the machine; of the backends, see the tests of each."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mcpbox import paths
+from mcpbox.audit import ledger
+from mcpbox.cli import run
+
+
+@pytest.mark.parametrize(
+    ("sign", "events", "expected"),
+    [
+        ("auto", [], ("ok", "nothing is on record yet")),
+        ("auto", [{"event": "open"}], ("degraded", "not signed yet")),
+        ("auto", [{"event": "unsigned", "reason": "no\x1b[2Jkeyring"}], ("degraded", "not signed: no [2Jkeyring")),
+        ("required", [{"event": "unsigned", "reason": "no keyring"}], ("missing", "not signed: no keyring")),
+        (
+            "auto",
+            [{"event": "unsigned", "reason": "no"}, {"event": "signature"}, {"event": "open"}],
+            ("ok", "signed, "),
+        ),
+        ("off", [{"event": "open"}], ("ok", "not signed: sign = ")),
+        ("never", [], ("missing", "config.toml")),
+    ],
+)
+def test_it_says_whether_the_audit_is_signed(
+    capsys: pytest.CaptureFixture[str], sign: str, events: list[dict[str, str]], expected: tuple[str, str]
+) -> None:
+    paths.private_dir(paths.config_file().parent)
+    paths.config_file().write_text(f'[audit]\nsign = "{sign}"\n')
+    for event in events:
+        ledger.append(event)
+    run(["doctor", "--json"])
+    (found,) = [each for each in json.loads(capsys.readouterr().out)["findings"] if each["subject"] == "audit"]
+    status, detail = expected
+    assert found["status"] == status and detail in found["detail"]
