@@ -14,6 +14,7 @@ from mcpbox.detect.engine import Engine, Literals
 
 EACH = pytest.mark.parametrize("row", tokens.TOKENS, ids=lambda row: row.kind)
 ENGINE = Engine(["://"])
+LONG = 256 << 10
 
 #: What texts are made of: tokens, their beginnings and ends, their marks, and what stands around them.
 PIECES = st.one_of(
@@ -69,9 +70,14 @@ def test_every_occurrence_of_a_literal_is_found(exact: list[str], folded: list[s
         for start in range(len(text))
         if looked_in.startswith(literal, start)
     ]
-    found = Literals(exact, folded).find(text)
-    assert sorted((start, index) for index, start in found) == sorted(expected)
-    assert [start for _, start in found] == sorted(start for _, start in found)
+    # And in front of so much that is none of them that it is looked for in another way.
+    letters = set(lower("".join((*exact, *folded, text))))
+    padding = next(each for each in map(chr, range(32, 1 << 16)) if lower(each) not in letters)
+    literals = Literals(exact, folded)
+    for longer in (text, text + padding * LONG, text):
+        found = literals.find(longer)
+        assert sorted((start, index) for index, start in found) == sorted(expected)
+        assert [start for _, start in found] == sorted(start for _, start in found)
 
 
 def test_literals_of_the_caller_are_found_along_with_tokens() -> None:
