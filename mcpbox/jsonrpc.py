@@ -141,9 +141,10 @@ def parse(data: bytes) -> Any:
     """
     try:
         if len(data) < LONG:
-            return _fast(data)
-        if data.count(b":") >= len(data) >> 8:
-            return _without_collection(_fast, data)
+            return _fast(data, data)
+        marks = _marks(data)
+        if marks.count(b":") >= len(data) >> 8:
+            return _without_collection(_fast, data, marks)
     except (ValueError, RecursionError):
         # The other one says why not, and reads the numbers that are too large for a float.
         pass
@@ -229,17 +230,22 @@ def addressee(line: Oversized) -> tuple[str, Id]:
     return ("response", id) if leading_result.match(head) else ("unknown", None)
 
 
-def _fast(data: bytes) -> Any:
-    """The value, or ValueError where a key might stand twice or any other thing is amiss.
+def _marks(data: bytes) -> bytes:
+    """Of a long text what is counted in it, in one pass, as each count would be another."""
+    return data if len(data) < LONG else data.translate(None, _UNCOUNTED)
+
+
+def _fast(data: bytes, marks: bytes) -> Any:
+    """The value, or ValueError where a key might stand twice or any other thing is amiss; ``marks`` are of ``data``.
 
     A pair that is lost in the value has lost its colon as well, with those in its key and value, so that the text has
     more of them than what is written of the value; and no less, unless colons are escaped.
     """
     value = _DECODE(data)
     written = _ENCODE(value)
-    if data.count(b":") != written.count(b":") or (b"\\u003" in data and _ESCAPED_COLON.search(data)):
+    if marks.count(b":") != _marks(written).count(b":") or (b"\\u003" in data and _ESCAPED_COLON.search(data)):
         raise ValueError
-    if b'"__proto__":' in written or _has_depth(data):
+    if b'"__proto__":' in written or _has_depth(data, marks):
         raise ValueError
     return value
 
@@ -259,25 +265,25 @@ def _slow(data: bytes) -> Any:
         raise ParseError(f"not JSON: {error}") from None
     except RecursionError:
         raise ParseError(_TOO_DEEP) from None
-    if _has_depth(data):
+    if _has_depth(data, _marks(data)):
         raise ParseError(_TOO_DEEP)
     return value
 
 
-def _without_collection(read: Callable[[bytes], Any], data: bytes) -> Any:
+def _without_collection(read: Callable[[bytes, bytes], Any], data: bytes, marks: bytes) -> Any:
     """A JSON value has no cycles, and looking for some among many new objects takes longer than to make them."""
     if not gc.isenabled():
-        return read(data)
+        return read(data, marks)
     gc.disable()
     try:
-        return read(data)
+        return read(data, marks)
     finally:
         gc.enable()
 
 
-def _has_depth(data: bytes) -> bool:
-    """Whether ``data``, which is JSON, is nested deeper than ``MAX_DEPTH``."""
-    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+def _has_depth(data: bytes, marks: bytes) -> bool:
+    """Whether ``data``, which is JSON, is nested deeper than ``MAX_DEPTH``; ``marks`` are of it."""
+    if marks.count(b"[") + marks.count(b"{") <= MAX_DEPTH:
         return False
     # Of the escapes two matter, and the first of them first: an escaped backslash escapes nothing.
     marks = data.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in data else data
@@ -312,6 +318,7 @@ _JUDGED = frozenset(
 _FOLDED = {names: frozenset(name.casefold() for name in names) for names in (_MEMBERS, _JUDGED)}
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH}"
 _DECODE, _ENCODE = msgspec.json.Decoder().decode, msgspec.json.Encoder().encode
+_UNCOUNTED = bytes(set(range(256)) - set(b":[{"))
 _NO_MARKS = bytes(set(range(256)) - set(b'[]{}"'))
 _ONE_BRACKET = bytes.maketrans(b"{}", b"[]")
 _STEPS = bytes.maketrans(b"[]", b"\x01\xff")

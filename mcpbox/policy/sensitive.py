@@ -42,6 +42,8 @@ _SHORT = 1024
 #: Numbers from here on can be somebody's: the shortest kind has 14 digits; a secret has eight. No more than these have
 #: meaning, and an end in Python.
 _LONG_NUMBER, _SECRET_NUMBER, _LONGEST_NUMBER = 10**13, 10**7, 10**64
+#: What is or may hold strings; the rest of a large value is mostly numbers.
+_STRINGS = (str, dict, list)
 _MAX_PLACES, _MAX_PLACE = 16, 80
 _LOSS = "the arguments have a placeholder that mcpbox put in the place of a secret, which would be lost with it"
 _LOSS_HINT = "leave that part out, or see [messages] reversible in the server's profile"
@@ -169,11 +171,18 @@ class _Strings:
             for name, inner in value.items():
                 if not (top and _is_opaque(name, inner)):
                     self.keys.append(name)
-                    if not _is_file(name, inner, value):
+                    if _is_file(name, inner, value):
+                        continue
+                    if isinstance(inner, _STRINGS):
                         self.take(inner, name, top=top and name == "_meta")
+                    elif _is_long(inner, self.least):
+                        self.others.append(str(inner))
         elif isinstance(value, list):
             for inner in value:
-                self.take(inner, key, top=False)
+                if isinstance(inner, _STRINGS):
+                    self.take(inner, key, top=False)
+                elif _is_long(inner, self.least):
+                    self.others.append(str(inner))
         elif _is_long(value, self.least):
             self.others.append(str(value))
 
