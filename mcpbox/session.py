@@ -20,7 +20,7 @@ from mcpbox.bounded import Bounded
 from mcpbox.errors import McpboxError
 from mcpbox.held import SHOWN, Asking, Case, Key, Open, is_cancellation, is_recorded, message_name, recorded_id, target
 from mcpbox.jsonrpc import Line, Lines, Message, Notification, Oversized, ParseError, Request, Response
-from mcpbox.policy.base import Alert, Ask, Change, Consult, Policy, Refuse, Side, field
+from mcpbox.policy.base import Alert, Ask, Change, Consult, Note, Policy, Refuse, Side, field
 from mcpbox.shown import plain
 from mcpbox.waiting import Waiting
 
@@ -208,8 +208,9 @@ class Session:
                     if verdict.question:
                         self._waiting.propose(verdict.question, name)
                     continue
-                if isinstance(verdict, Alert):
-                    said.append(_verdict("alert", side, case.message, verdict, name))
+                if isinstance(verdict, Alert | Note):
+                    event = "alert" if isinstance(verdict, Alert) else "noted"
+                    said.append(_verdict(event, side, case.message, verdict, name))
                     continue
                 if isinstance(verdict, Consult):
                     verdict = self._waiting.consult(case, verdict)
@@ -380,7 +381,7 @@ def _shown(text: str) -> Divert:
     return Divert(plain(f"[mcpbox] {text}", MAX_REASON).encode(errors="replace") + b"\n")
 
 
-def _verdict(event: str, side: Side, message: Message, verdict: Change | Alert | Refuse, policy: str) -> Record:
+def _verdict(event: str, side: Side, message: Message, verdict: Change | Alert | Note | Refuse, policy: str) -> Record:
     reason = verdict.reason[:MAX_REASON]
     return _record(event, side, message, verdict.found, policy=policy, reason=reason)
 

@@ -61,6 +61,13 @@ class Alert(Struct, frozen=True):
     found: Mapping[str, Any] = {}
 
 
+class Note(Struct, frozen=True):
+    """Forward the message as it is, and put on record what came of it, which is as it should be."""
+
+    reason: str
+    found: Mapping[str, Any] = {}
+
+
 class Refuse(Struct, frozen=True):
     """Do not forward the message. ``reason`` is told to the sender of a request, ``hint`` says what would allow it."""
 
@@ -90,7 +97,7 @@ class Consult(Struct, frozen=True):
     params: Mapping[str, Any] = {}
 
 
-Verdict = Change | Alert | Refuse | Ask | Consult | None
+Verdict = Change | Alert | Note | Refuse | Ask | Consult | None
 
 
 class Policy(Protocol):

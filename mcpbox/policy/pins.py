@@ -15,6 +15,7 @@ from mcpbox.policy.base import (
     Change,
     Consult,
     Known,
+    Note,
     PinStore,
     Question,
     Refuse,
@@ -199,7 +200,7 @@ class Pins:
             if not passed:
                 # That it was believed is to be found later, and that a server which was known is new again.
                 first = [each for each in found if (each.kind, each.name) not in before]
-                return Alert(f"approved at first sight: {_shown(first)}", self._found(first)) if first else None
+                return Note(f"approved at first sight: {_shown(first)}", self._found(first)) if first else None
             return Alert(f"definitions passed that are not approved: {self._told(passed)}", self._found(passed))
         value = rewritten(message, lambda each: each.value if shown.get(id(each.value), True) else None)
         blocked = [each for each, _ in hidden]

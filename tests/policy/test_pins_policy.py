@@ -12,7 +12,7 @@ from mcpbox.definitions import MAX_DEFINITIONS
 from mcpbox.jsonrpc import Notification, Request, Response
 from mcpbox.pinning import store
 from mcpbox.pinning.store import Store
-from mcpbox.policy.base import Alert, Change, Consult, Question, Refuse, Rules, Side, Verdict, release
+from mcpbox.policy.base import Alert, Change, Consult, Note, Question, Refuse, Rules, Side, Verdict, release
 from mcpbox.policy.pins import Pins
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
@@ -405,10 +405,10 @@ def test_first_sight_is_on_record_and_so_is_a_second_first(pins: Store) -> None:
     talk = Talk(pins)
     talk.answer("initialize", {"instructions": "be kind"})
     assert (
-        isinstance(talk.verdict, Alert) and talk.verdict.reason == "approved at first sight: the server's instructions"
+        isinstance(talk.verdict, Note) and talk.verdict.reason == "approved at first sight: the server's instructions"
     )
     talk.lists(tool("send"), tool("read"))
-    assert isinstance(talk.verdict, Alert) and talk.verdict.reason == "approved at first sight: tools send, read"
+    assert isinstance(talk.verdict, Note) and talk.verdict.reason == "approved at first sight: tools send, read"
     talk.lists(tool("send"), tool("read"))
     assert talk.verdict is None
     pins.close()
@@ -417,4 +417,4 @@ def test_first_sight_is_on_record_and_so_is_a_second_first(pins: Store) -> None:
     talk = Talk(anew)
     talk.lists(tool("send"))
     anew.close()
-    assert isinstance(talk.verdict, Alert) and talk.verdict.found == {"kind": "tool", "count": 1, "names": ["send"]}
+    assert isinstance(talk.verdict, Note) and talk.verdict.found == {"kind": "tool", "count": 1, "names": ["send"]}
