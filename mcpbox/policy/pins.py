@@ -206,7 +206,7 @@ class Pins:
         blocked = [each for each, _ in hidden]
         reason = f"definitions hidden that are not approved: {self._told(blocked)}"
         hint = release(self._rules.server, (blocked[0].name or GREETING) if len(blocked) == 1 else "")
-        return Change(value, reason, self._found(blocked), self._question(hidden), hint)
+        return Change(value, reason, self._found(blocked), self._question(hidden), hint=hint)
 
     def _found(self, blocked: Sequence[Definition]) -> dict[str, Any]:
         return {"kind": blocked[0].kind, "count": len(blocked), "names": some(each.name for each in blocked)}
