@@ -6,7 +6,8 @@ model sees. The keys of objects count as text. Of base64 that is said to be a pi
 is looked at: where that is no text, the rest is not. What is cut in two by the end of a message is not found.
 
 A call in which a mask comes back that is not to be turned back is refused: what was read with it would be written with
-it, and the secret gone.
+it, and the secret gone. With the result of a call the model is told what was masked in its arguments: a file that the
+call wrote has the mask in it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mcpbox.definitions import GREETINGS, LISTS
-from mcpbox.jsonrpc import Message, Request, Response
+from mcpbox.jsonrpc import Id, Message, Request, Response, key
 from mcpbox.policy.base import NAME_SHOWN, Alert, Change, Refuse, Rules, Side, Verdict, field
 from mcpbox.texts import replaced, strings
 
@@ -44,7 +45,7 @@ _SHORT = 1024
 _LONG_NUMBER, _SECRET_NUMBER, _LONGEST_NUMBER = 10**13, 10**7, 10**64
 #: What is or may hold strings; the rest of a large value is mostly numbers.
 _STRINGS = (str, dict, list)
-_MAX_PLACES, _MAX_PLACE = 16, 80
+_MAX_PLACES, _MAX_PLACE, _MAX_UNTOLD = 16, 80, 1024
 _LOSS = "the arguments have a placeholder that mcpbox put in the place of a secret, which would be lost with it"
 _LOSS_HINT = "leave that part out, or see [messages] reversible in the server's profile"
 
@@ -62,6 +63,8 @@ class SensitiveData:
         from mcpbox.detect.masks import Masks
 
         self._masks = Masks(reversible=rules.reversible)
+        #: kinds of what was masked in calls that are not answered
+        self._untold: dict[tuple[bool, Id], str] = {}
         self._known = rules.secrets_held()
         self._digits = any(value.isdecimal() for value in self._known)
 
@@ -75,6 +78,22 @@ class SensitiveData:
     def judge(self, side: Side, message: Message) -> Verdict:
         if self._idle or (part := _part(message)) is None:
             return None
+        verdict = self._judge(side, message, part)
+        if side is Side.CLIENT and isinstance(message, Request) and message.method == "tools/call":
+            self._keep(key(message.id), verdict)
+        elif side is Side.SERVER and isinstance(message, Response) and self._untold:
+            if kinds := self._untold.pop(key(message.id), ""):
+                return _told(message, verdict, kinds)
+        return verdict
+
+    def _keep(self, call: tuple[bool, Id], verdict: Verdict) -> None:
+        self._untold.pop(call, None)
+        if isinstance(verdict, Change) and verdict.found["kinds"]:
+            self._untold[call] = _counted(verdict.found)
+            if len(self._untold) > _MAX_UNTOLD:
+                del self._untold[next(iter(self._untold))]
+
+    def _judge(self, side: Side, message: Message, part: str) -> Verdict:
         request = message.request if isinstance(message, Response) else message
         tool = field(request.params, "name") if request and request.method == "tools/call" else None
         secrets, numbers = self._actions(tool)
@@ -264,6 +283,18 @@ class _Rewrite:
     def _place(self, number: int, path: str) -> None:
         if number in self.places:
             self.places[number] = path.removeprefix(".")
+
+
+def _told(message: Response, verdict: Verdict, kinds: str) -> Verdict:
+    value = verdict.value if isinstance(verdict, Change) else message.value
+    content = field(value, "result", "content")
+    if isinstance(verdict, Refuse) or not isinstance(content, list):
+        return verdict
+    note = f"mcpbox: the server got placeholders for what was found in the arguments of this call: {kinds}."
+    found = verdict.found if isinstance(verdict, Change | Alert) else {}
+    reason = verdict.reason if isinstance(verdict, Change | Alert) else "told of what was masked in the call"
+    result = value["result"] | {"content": [*content, {"type": "text", "text": note}]}
+    return Change(value | {"result": result}, reason, found)
 
 
 def _masked(text: str, masks: Iterable[tuple[int, int, str]]) -> str:

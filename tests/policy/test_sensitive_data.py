@@ -449,3 +449,18 @@ def test_a_file_that_was_read_with_masks_is_not_written_with_them() -> None:
     back = policy(reversible=True)
     back.judge(SERVER, result(TOKEN))
     assert isinstance(back.judge(CLIENT, asked("tools/call", name="w", arguments={"c": read})), Change)
+
+
+def test_the_model_is_told_of_what_was_masked_in_its_own_words() -> None:
+    session = policy()
+    call = asked("tools/call", name="write_file", arguments={"content": f"TOKEN={TOKEN}"})
+    sent = jsonrpc.classify(changed(session.judge(CLIENT, call)))
+    assert isinstance(sent, jsonrpc.Request)
+    structure = {"content": [{"type": "text", "text": "ok"}], "structuredContent": {"n": 1}}
+    done = replace(jsonrpc.classify({"jsonrpc": "2.0", "id": 1, "result": structure}), request=sent)
+    verdict = session.judge(SERVER, done)
+    first, note = changed(verdict)["result"]["content"]
+    assert first["text"] == "ok" and changed(verdict)["result"]["structuredContent"] == {"n": 1}
+    assert note["text"].startswith("mcpbox: ") and "1 secret github-token" in note["text"]
+    assert session.judge(SERVER, done) is None
+    assert session.judge(SERVER, result("ok")) is None
