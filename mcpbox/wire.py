@@ -27,6 +27,7 @@ def session(resolved: Resolved, spec: SandboxSpec, *, name: str, host: str, imag
     messages, tools = resolved.profile.messages, resolved.profile.tools
     flows, calls = resolved.profile.flows, resolved.profile.calls
     own = tools.host.get(host)
+    known = _known(resolved, spec)
     rules = Rules(
         server=name,
         host=host,
@@ -56,13 +57,13 @@ def session(resolved: Resolved, spec: SandboxSpec, *, name: str, host: str, imag
         personal=messages.personal,
         tool_sensitive=tuple((glob, tool.secrets, tool.personal) for glob, tool in messages.tool.items()),
         reversible=messages.reversible,
-        secrets_held=_secrets_held,
+        secrets_held=lambda: known,
         visible=tuple(mount.target for mount in spec.mounts),
         arriving=flows.arriving,
         sensitive=flows.sensitive,
         # Whatever this server's own profile says: those of the others may ask what it was used for.
         flows=Store(name),
-        finds_sensitive=_finder(messages),
+        finds_sensitive=_finder(messages, known),
         calls_per_minute=calls.per_minute,
         calls_repeats=calls.repeats,
         calls_sequences=tuple(CallSequence(each.after, each.then, each.action) for each in calls.sequences),
@@ -90,7 +91,7 @@ def _lock(spec: SandboxSpec, image: str) -> str:
     return f"tree:{tree}" if tree else f"image:{image}" if image else ""
 
 
-def _finder(messages: Messages) -> Callable[[str], bool]:
+def _finder(messages: Messages, known: dict[str, str]) -> Callable[[str], bool]:
     """For what comes after masking: what is refused does not come, and what is let through is still to be found."""
     tools = messages.tool.values()
     secrets = any(tool.secrets == "alert" for tool in tools)
@@ -101,10 +102,12 @@ def _finder(messages: Messages) -> Callable[[str], bool]:
         return has_mask
     from mcpbox.detect.sensitive import finder
 
-    return finder(_secrets_held(), secrets=secrets, numbers=numbers)
+    return finder(known, secrets=secrets, numbers=numbers)
 
 
-def _secrets_held() -> dict[str, str]:
+def _known(resolved: Resolved, spec: SandboxSpec) -> dict[str, str]:
+    """The values that are secret, each with its name: from the keyring, and what the host passes as one."""
+    passed = {spec.environment[name]: name for name in resolved.profile.secrets if spec.environment.get(name)}
     # Where nothing was read from the keyring the module is not there, nor any value.
     held = sys.modules.get("mcpbox.secrets.held")
-    return held.values() if held else {}
+    return passed | (held.values() if held else {})
