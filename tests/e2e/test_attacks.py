@@ -416,7 +416,8 @@ def test_a_key_goes_neither_to_the_model_nor_to_a_server(table: Table) -> None:
         assert "PRIVATE KEY" not in text and "<" in text
         key = f"-----BEGIN RSA PRIVATE KEY-----\n{'MIIEpAIBAAKCAQEA7x' * 40}\n-----END RSA PRIVATE KEY-----"
         _, text = await called(client, "post", text=f"my key is {key}")
-        assert int(text.removeprefix("sent ")) < 100
+        count, _, told = text.removeprefix("sent ").partition("\n")
+        assert int(count) < 100 and told.startswith("mcpbox: the server got placeholders")
 
     table.run(steps, "desk desk.py read_key,post")
     assert [(event, policy) for event, policy, _ in table.verdicts()] == [("changed", "SensitiveData")] * 2
