@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -20,6 +22,14 @@ began_option = click.option("--since", metavar="WHEN", default="", help=f"Only s
 profile_option = click.option("--profile", "name", metavar="NAME|FILE", default="", help="Narrow this one.")
 
 
+def filtered(command: Callable[..., int]) -> Callable[..., int]:
+    """Give ``command`` the options that choose records, as the keywords ``servers``, ``since`` and so on."""
+    shown = (servers_option, session_option, since_option, until_option, events_option, tool_option, decision_option)
+    for option in reversed(shown):
+        command = option(command)
+    return command
+
+
 def add_to(audit: click.Group, profile: click.Group) -> None:
     """Add the verbs to the groups that they belong to."""
     for command in (show, export, deviations):
@@ -29,62 +39,28 @@ def add_to(audit: click.Group, profile: click.Group) -> None:
 
 
 @click.command()
-@servers_option
-@session_option
-@since_option
-@until_option
-@events_option
-@tool_option
-@decision_option
+@filtered
 @click.option("-n", "last", metavar="N", type=click.IntRange(min=0), help="Only the last N.")
 @click.option("--follow", is_flag=True, help="Go on with what is put on record from now on.")
 @click.option("--no-color", "colours", flag_value=False, default=True, help="No colours, on a terminal either.")
 @json_option
-def show(
-    servers: tuple[str, ...],
-    session: str,
-    since: str,
-    until: str,
-    events: tuple[str, ...],
-    tool: str,
-    decision: str | None,
-    last: int | None,
-    follow: bool,
-    colours: bool,
-    as_json: bool,
-) -> int:
+def show(last: int | None, follow: bool, colours: bool, as_json: bool, **choice: Any) -> int:
     """Show what is on record, a line for each record."""
     from mcpbox.commands import records as verb
 
-    wanted = verb.chosen(servers, since, until, session=session, events=events, tool=tool, decision=decision or "")
+    wanted = verb.chosen(**choice)
     return verb.show(wanted, last, follow, as_json, colours and sys.stdout.isatty())
 
 
 @click.command()
 @click.option("--format", "form", type=click.Choice(["json", "jsonl", "csv", "ocsf", "cef", "otel"]), required=True)
 @click.option("--output", metavar="FILE", default="", help="A new file. Default: standard output.")
-@servers_option
-@session_option
-@since_option
-@until_option
-@events_option
-@tool_option
-@decision_option
-def export(
-    form: str,
-    output: str,
-    servers: tuple[str, ...],
-    session: str,
-    since: str,
-    until: str,
-    events: tuple[str, ...],
-    tool: str,
-    decision: str | None,
-) -> int:
+@filtered
+def export(form: str, output: str, **choice: Any) -> int:
     """Write what is on record as JSON, CSV, OCSF 1.6, CEF or OpenTelemetry logs (OTLP in JSON)."""
     from mcpbox.commands import records as verb
 
-    wanted = verb.chosen(servers, since, until, session=session, events=events, tool=tool, decision=decision or "")
+    wanted = verb.chosen(**choice)
     return verb.export(wanted, form, output)
 
 
@@ -97,7 +73,7 @@ def deviations(servers: tuple[str, ...], session: str, since: str, as_json: bool
     """Show which sessions are unlike the earlier ones of their server; exit with 1 if any is."""
     from mcpbox.commands import records as verb
 
-    return verb.deviations(verb.chosen(servers, since, "", session=session), as_json)
+    return verb.deviations(verb.chosen(servers, since, session=session), as_json)
 
 
 @click.command()

@@ -90,5 +90,5 @@ def _audit() -> Finding:
     if word.get("event") == "signature":
         return Finding("audit", "ok", plain(f"signed, last at {word.get('time')}", 200))
     why = plain(f"not signed: {word.get('reason')}" if word else "not signed yet", 200)
-    status = "missing" if wanted == "required" else "degraded"
-    return Finding("audit", status, why, "a keyring that answers, or without one: mcpbox secrets init --file")
+    remedy = "unlock the keyring, or on a machine without one: mcpbox secrets init --file"
+    return Finding("audit", "missing" if wanted == "required" else "degraded", why, remedy)

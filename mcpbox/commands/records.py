@@ -28,11 +28,11 @@ FORMATS: dict[str, Callable[[Iterable[Entry]], Iterator[str]]] = {
 }
 
 
-def chosen(servers: tuple[str, ...], since: str, until: str, **more: Any) -> Filter:
+def chosen(servers: tuple[str, ...], since: str, until: str = "", decision: str | None = None, **more: Any) -> Filter:
     """The filter that the options ask for. Raises UsageError."""
     now = datetime.now(UTC)
     first, end = (when(text, now) if text else "" for text in (since, until))
-    return Filter(servers=servers, since=first, until=end, **more)
+    return Filter(servers=servers, since=first, until=end, decision=decision or "", **more)
 
 
 def show(wanted: Filter, last: int | None, follow: bool, as_json: bool, colours: bool) -> int:
