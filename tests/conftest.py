@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from secretservice import SecretService
 from wire import Host
 
 from mcpbox.sandbox import engine
@@ -163,6 +164,15 @@ def make_runner(backend: str, user: str, home: Path) -> Runner:
     found = Runner(backend, uid, home)
     found.give(home)
     return found
+
+
+@pytest.fixture
+def service(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SecretService]:
+    """A keyring of this test's own, where mcpbox looks for the user's."""
+    with SecretService(home) as found:
+        for name, value in found.variables.items():
+            monkeypatch.setenv(name, value)
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +51,6 @@ CONFIG = """\
 }
 """
 FAR = word(RNG, 40)
-
-
-@pytest.fixture
-def service(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SecretService]:
-    with SecretService(home) as found:
-        for name, value in found.variables.items():
-            monkeypatch.setenv(name, value)
-        yield found
 
 
 @pytest.fixture

@@ -45,7 +45,6 @@ _ENCODED = 24
 _CLASS = bytes(
     ord("a") if code < 128 and (chr(code).isalnum() or chr(code) in "+/-_") else ord(" ") for code in range(256)
 )
-_BLOB_AT = lazily(rb"[A-Za-z0-9+/_-]{24,8192}")
 _HEX = lazily(rb"(?:[0-9a-fA-F]{2}){12,}")
 #: What each begins with, which few texts have; the first one apart, so that ``re`` has a literal to look for.
 _ESCAPED = tuple(

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -200,14 +199,6 @@ def test_a_session_that_cannot_be_put_on_record_ends_with_an_error(runner: Runne
         assert "nothing can be put on record" in answer["error"]["message"]
         assert "No space left on device" in answer["error"]["message"]
         assert host.process.wait(10) == 3
-
-
-@pytest.fixture
-def service(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SecretService]:
-    with SecretService(home) as found:
-        for name, value in found.variables.items():
-            monkeypatch.setenv(name, value)
-        yield found
 
 
 def test_a_keyring_signs_and_remembers(service: SecretService, capsys: pytest.CaptureFixture[str]) -> None:

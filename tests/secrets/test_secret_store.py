@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,14 +31,6 @@ VALUES = {
     "long": "x9" * 5120,
     "longest": "y" * packing.MAX_BYTES,
 }
-
-
-@pytest.fixture
-def service(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SecretService]:
-    with SecretService(home) as found:
-        for name, value in found.variables.items():
-            monkeypatch.setenv(name, value)
-        yield found
 
 
 @pytest.fixture(params=["keyring", "short items", "file"])
