@@ -213,6 +213,19 @@ def test_the_start_path_imports_what_it_needs_and_no_more() -> None:
     assert len(loaded) <= 130
 
 
+def test_what_stands_on_the_wire_leaves_to_the_first_call_what_a_greeting_does_not_need() -> None:
+    loaded = loaded_by(
+        f"{START}; mcpbox.wrap._import_relay(); import mcpbox.policy.table, mcpbox.detect.attacks, "
+        "mcpbox.detect.masks, mcpbox.flows.store, mcpbox.pinning.store, ahocorasick_rs"
+    )
+    assert not loaded & {
+        f"mcpbox.detect.{name}" for name in ("entries", "sensitive", "personal", "names", "confusable")
+    }
+    # OpenSSL with its hashes, and the slow way to a canonical form.
+    assert not loaded & {"_hashlib", "rfc8785", "calendar", "mcpbox.flows.fingerprint"}
+    assert len(loaded) <= 185
+
+
 def test_reading_a_secret_does_not_import_the_keyring_library() -> None:
     loaded = loaded_by(
         "import mcpbox.secrets.launch; from mcpbox.secrets import keyrings, secretservice; keyrings.KINDS"

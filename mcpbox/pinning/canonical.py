@@ -22,6 +22,8 @@ _PLAIN = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, s
 _NUMBER = lazily(r"[\[:,]-?[0-9]+(?:[.e]|(?<=[0-9]{16}))")
 _STRING = lazily(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 _STRING_OR_KEY = lazily(r'"[^"\\]*(?:\\.[^"\\]*)*"(:?)')
+#: First bytes of the UTF-8 of characters beyond U+FFFF.
+_OF_FOUR = bytes(range(0xF0, 0xF5))
 
 
 def digest(value: Any) -> str:
@@ -53,10 +55,15 @@ def _in_order(text: str) -> bool:
 
     Raises ValueError for half a surrogate pair.
     """
-    if len(text.encode("utf-16-le")) == 2 * len(text):
+    if not _has_pairs(text):
         return True
-    keys = "".join(match[0] for match in _STRING_OR_KEY.finditer(text) if match[1])
-    return len(keys.encode("utf-16-le")) == 2 * len(keys)
+    return not _has_pairs("".join(match[0] for match in _STRING_OR_KEY.finditer(text) if match[1]))
+
+
+def _has_pairs(text: str) -> bool:
+    """Whether ``text`` has a character that is two in UTF-16, and four bytes in UTF-8."""
+    data = text.encode()
+    return len(data.translate(None, _OF_FOUR)) != len(data)
 
 
 def _marked(value: Any) -> Any:

@@ -167,12 +167,13 @@ class Shadowing:
         """What hosts may see of other servers, and its places in the order of first sight; read anew if it changed."""
         assert self._store is not None
         if (version := self._store.version()) != self._version:
-            from mcpbox.detect.mentions import Others
-
             found = self._store.neighbours(self._server)
             self._known = {(server, kind, name): place for server, kind, name, place in found}
-            self._others = Others((server, name) for server, kind, name, _ in found if kind == "tool")
             self._by_kind = {}
+            if found:
+                from mcpbox.detect.mentions import Others
+
+                self._others = Others((server, name) for server, kind, name, _ in found if kind == "tool")
             self._version = version
         return self._known
 
