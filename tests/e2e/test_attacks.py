@@ -420,7 +420,7 @@ def test_a_key_goes_neither_to_the_model_nor_to_a_server(table: Table) -> None:
         assert int(count) < 100 and told.startswith("mcpbox: the server got placeholders")
 
     table.run(steps, "desk desk.py read_key,post")
-    assert [(event, policy) for event, policy, _ in table.verdicts()] == [("changed", "SensitiveData")] * 2
+    assert [(event, policy) for event, policy, _ in table.verdicts()] == [("changed", "SensitiveData")] * 3
 
 
 def test_what_is_said_about_keys_passes(table: Table) -> None:
