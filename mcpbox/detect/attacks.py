@@ -17,6 +17,8 @@ from mcpbox.texts import Path
 _SPANS, _STEPS, _STEP = 12, 8, 40
 #: A kind on its own says little below this weight.
 _TELLING = 20
+#: Further from where two texts meet nothing is that belongs to both: the longest blob that is decoded has half of it.
+_END = 8192
 
 
 class Attack(Struct, frozen=True):
@@ -52,11 +54,28 @@ def read(parts: Sequence[str], where: Where) -> Read:
         *unicode.scan(joined, known, printed=where == "data"),
     ]
     total = score(hits)
-    if len(parts) > 1 and total < THRESHOLD:
+    if len(parts) > 1 and total < THRESHOLD and _spans_two(parts, where):
         glued = [hit for hit in scan_text("".join(parts), where=where) if hit.weight >= _TELLING]
         if (more := score(glued)) > total and more >= THRESHOLD:
             return Read(glued, more, 0, known)
     return Read(hits, total, 1, known)
+
+
+def _spans_two(parts: Sequence[str], where: Where) -> bool:
+    """Whether something telling begins in one part and ends in another, which only their ends can say."""
+    ends: list[str] = []
+    seams: list[int] = []
+    at = 0
+    for part in parts:
+        if len(part) > 2 * _END:
+            part = f"{part[:_END]}\n\n{part[-_END:]}"
+        ends.append(part)
+        at += len(part)
+        seams.append(at)
+    return any(
+        hit.weight >= _TELLING and seams[bisect.bisect_right(seams, hit.start)] < hit.end
+        for hit in scan_text("".join(ends), where=where)
+    )
 
 
 def attack_in(texts: Sequence[tuple[Path, str]], where: Where) -> Attack | None:

@@ -24,6 +24,8 @@ _READ_AT = {"tools/call": "content", "tasks/result": "content", "resources/read"
 _SAID = ("message", "data", "statusMessage", "reason", "content", "text")
 #: Strings that programs compare, under these keys; a picture's or a sound's bytes.
 _EXACT = frozenset(("type", "mimeType", "uri", "data", "blob", "role", "method", "id", "progressToken", "level"))
+#: What the protocol itself calls the kinds of content and who speaks; a text beside them is all that there is to read.
+_WORDS = frozenset(("text", "image", "audio", "resource", "resource_link", "user", "assistant", "complete"))
 #: Characters of base64 of a resource that are looked into; a longer one is looked into up to there.
 _BLOB = 4 << 20
 _STANDARD = str.maketrans("-_", "+/")
@@ -134,7 +136,7 @@ def _take(value: Any, found: list[str]) -> None:
                 if key == "blob":
                     if decoded := _decoded(inner):
                         found.append(decoded)
-                elif key != "data" or not _is_exact(value, inner):
+                elif inner not in _WORDS and (key != "data" or not _is_exact(value, inner)):
                     found.append(inner)
             elif isinstance(inner, dict | list):
                 _take(inner, found)
@@ -153,6 +155,8 @@ def _read(body: Any) -> Iterator[tuple[Path, str]]:
         if key == "blob":
             if decoded := _decoded(text):
                 yield path, decoded
+        elif path and isinstance(_parent(body, path), dict) and text in _WORDS:
+            continue
         elif key != "data" or not _is_exact(_parent(body, path), text):
             yield path, text
 
