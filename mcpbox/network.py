@@ -126,6 +126,11 @@ def learned(gateway: Gateway, resolved: profile.Resolved, given: Given) -> str:
     return "[network]\nallow = [\n" + "".join(f'    "{line}",\n' for line in lines) + "]\n" if lines else ""
 
 
+def tell_learned(gateway: Gateway, resolved: profile.Resolved, given: Given) -> None:
+    rules = learned(gateway, resolved, given)
+    tell(f"to allow what was used:\n{rules}" if rules else "it connected to no host, so it needs none allowed")
+
+
 def tell(line: str, patience: float = TELL_SECONDS) -> None:
     """A line for the user; the host shows stderr or keeps it in a log, and may have closed it.
 

@@ -23,7 +23,9 @@ from mcpbox.secrets import PREFIX
 from mcpbox.spec import build_spec, own_environment, server_name
 
 if TYPE_CHECKING:
-    from mcpbox import relay
+    from mcpbox import network, relay
+    from mcpbox.sandbox.base import Process, SandboxSpec
+    from mcpbox.session import Session
 
 #: Seconds a host waits for the answer to its first request, where that is known; mcpbox answers in its place just
 #: before. The SDKs' default is 60 s.
@@ -75,16 +77,73 @@ class _NotStarted(Exception):
         self.error = error
 
 
+class _Started(Struct, frozen=True):
+    """A server that runs in its sandbox, and what it was started from.
+
+    ``given`` is what of the user's configuration names hosts, None where no egress was asked for. ``redact`` and
+    ``filtered`` keep secrets out of what the host is told and shown.
+    """
+
+    name: str
+    server: command.Command
+    resolved: profile.Resolved
+    spec: SandboxSpec
+    process: Process
+    log: Log
+    record: relay.Recorder
+    given: network.Given | None
+    redact: Callable[[str], str]
+    filtered: Callable[[bytes], bytes]
+
+
 def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
     began, patience = time.monotonic(), HOST_PATIENCE.get(options.host, DEFAULT_PATIENCE)
+    started = _start(stack, argv, options, began + patience * PREPARATION)
+    try:
+        record = _observed(stack, started, options)
+        messenger = _messenger(started, options)
+    except McpboxError as error:
+        raise _NotStarted(error) from None
+    except OSError as error:
+        raise _NotStarted(McpboxError(started.redact(str(error)), "run: mcpbox doctor")) from None
+    # After the start, which none of it must delay.
+    threading.Thread(target=_tend, args=(started.log,), name="tend", daemon=True).start()
+    gc.freeze()
+    gc.enable()
+    from mcpbox import relay
+
+    left = patience * 0.9 - (time.monotonic() - began)
+    code = relay.Relay(
+        messenger,
+        started.process,
+        record,
+        answer_within=max(left, patience * 0.1),
+        redact=started.redact,
+        filtered=started.filtered,
+    ).run()
+    try:
+        record({"event": "end", "code": code})
+    except OSError as error:
+        raise McpboxError(f"the session's end cannot be put on record: {error}", "run: mcpbox doctor") from None
+    if started.server.unproven and messenger.started:
+        from mcpbox.packages import prepare
+
+        prepare.started(started.server.unproven)
+    return code
+
+
+def _start(stack: ExitStack, argv: Sequence[str], options: Options, deadline: float) -> _Started:
+    """Start the server; a package that is seen for the first time is prepared, if that is done by ``deadline``."""
     record: relay.Recorder | None = None
+    given: network.Given | None = None
     redact: Callable[[str], str] = str
     filtered: Callable[[bytes], bytes] = bytes
+    redacted: Callable[[Any], Any] = _same
     try:
         home = paths.home()
         cwd = _cwd()
         choice = _Choice(options)
-        server = _command(argv, choice, home, cwd, _search_path(argv, options), began + patience * PREPARATION)
+        server = _command(argv, choice, home, cwd, _search_path(argv, options), deadline)
         resolved = choice.resolved(server.identities)
         name = server_name(options.name or resolved.profile.name, server)
         chosen = choice.backend(server.identities)
@@ -96,7 +155,6 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
             signing.require()
         passed = _passed((*options.env, *server.passed))
         spec = build_spec(server, resolved, session=session.id, name=name, home=home, cwd=cwd, passed=passed)
-        redacted: Callable[[Any], Any] = _same
         if resolved.profile.required_secrets or any(
             PREFIX in text for text in (*spec.command, *spec.environment.values())
         ):
@@ -125,54 +183,41 @@ def _run(stack: ExitStack, argv: Sequence[str], options: Options) -> int:
     except OSError as error:
         raise _NotStarted(McpboxError(redact(str(error)), "run: mcpbox doctor")) from None
     stack.callback(process.close)
+    return _Started(name, server, resolved, spec, process, log, record, given, redact, filtered)
+
+
+def _observed(stack: ExitStack, started: _Started, options: Options) -> relay.Recorder:
+    """Open the way out, if there is one, and put on record what the server was granted; what records the rest."""
     from mcpbox.trail import observing
 
-    observer = observing.Observer(record, name, learn=options.learn)
+    process, resolved, given = started.process, started.resolved, started.given
+    observer = observing.Observer(started.record, started.name, learn=options.learn)
     stack.callback(observer.end)
     record = observer.record
-    hosts = [rule.text for rule in given.named(table)] if process.egress is not None else []
-    own_code = [mount.target for mount in spec.mounts if mount.target in server.trees]
-    try:
-        if process.image:
-            record({"event": "image", "image": process.image})
-        record(observing.granted(resolved.profile.filesystem, spec.mounts, own_code, hosts, learn=options.learn))
-    except OSError as error:
-        raise _NotStarted(McpboxError(str(error), "run: mcpbox doctor")) from None
-    if process.egress is not None:
-        gateway = network.open_gateway(process, resolved, given, record, learn=options.any_host)
-        stack.callback(gateway.close)
-        if options.any_host:
-            stack.callback(
-                lambda: network.tell(
-                    f"to allow what was used:\n{rules}"
-                    if (rules := network.learned(gateway, resolved, given))
-                    else "it connected to no host, so it needs none allowed"
-                )
-            )
-        if options.learn:
-            stack.callback(lambda: record(observing.endpoints(gateway.used)))
-    from mcpbox import relay, wire
+    hosts = [rule.text for rule in given.named(resolved.profile.network)] if given and process.egress else []
+    own_code = [mount.target for mount in started.spec.mounts if mount.target in started.server.trees]
+    if process.image:
+        record({"event": "image", "image": process.image})
+    record(observing.granted(resolved.profile.filesystem, started.spec.mounts, own_code, hosts, learn=options.learn))
+    if given is None or process.egress is None:
+        return record
+    from mcpbox import network
 
-    try:
-        messenger = wire.session(resolved, spec, name=name, host=options.host, image=process.image)
-    except McpboxError as error:
-        raise _NotStarted(error) from None
-    # After the start, which none of it must delay.
-    threading.Thread(target=_tend, args=(log,), name="tend", daemon=True).start()
-    gc.freeze()
-    gc.enable()
-    left = patience * 0.9 - (time.monotonic() - began)
-    within = max(left, patience * 0.1)
-    code = relay.Relay(messenger, process, record, answer_within=within, redact=redact, filtered=filtered).run()
-    try:
-        record({"event": "end", "code": code})
-    except OSError as error:
-        raise McpboxError(f"the session's end cannot be put on record: {error}", "run: mcpbox doctor") from None
-    if server.unproven and messenger.started:
-        from mcpbox.packages import prepare
+    gateway = network.open_gateway(process, resolved, given, record, learn=options.any_host)
+    stack.callback(gateway.close)
+    if options.any_host:
+        stack.callback(lambda: network.tell_learned(gateway, resolved, given))
+    if options.learn:
+        stack.callback(lambda: record(observing.endpoints(gateway.used)))
+    return record
 
-        prepare.started(server.unproven)
-    return code
+
+def _messenger(started: _Started, options: Options) -> Session:
+    from mcpbox import wire
+
+    return wire.session(
+        started.resolved, started.spec, name=started.name, host=options.host, image=started.process.image
+    )
 
 
 def _import_relay() -> None:
