@@ -10,13 +10,15 @@ from msgspec import Struct
 
 from mcpbox.detect import unicode
 from mcpbox.detect.hits import THRESHOLD, Hit, score
-from mcpbox.detect.instructions import Where, scan_text
+from mcpbox.detect.instructions import Where, may_speak, scan_text
 from mcpbox.texts import Path
 
 #: Spans that go on record, of many; and how much of the names of their places.
 _SPANS, _STEPS, _STEP = 12, 8, 40
 #: A kind on its own says little below this weight.
 _TELLING = 20
+#: Characters of a text up to which it pays to find out first whether it can have anything.
+_BRIEF = 4096
 #: Further from where two texts meet nothing is that belongs to both: the longest blob that is decoded has half of it.
 _END = 8192
 
@@ -49,6 +51,9 @@ def read(parts: Sequence[str], where: Where) -> Read:
     several, a second time without anything between them, since a word may be."""
     joined = "\n".join(parts)
     known = unicode.traits(joined)
+    if len(joined) <= _BRIEF and not known.beyond and not known.hides and not may_speak(joined, where):
+        if len(parts) < 2 or not may_speak("".join(parts), where):
+            return Read([], 0, 1, known)
     hits = [
         *scan_text(joined, where=where, known=known),
         *unicode.scan(joined, known, printed=where == "data"),

@@ -62,6 +62,11 @@ class Literals:
             return hits
         return [hit for hit in hits if hit[0] not in self._long or text.startswith(self._exact[hit[0]], hit[1])]
 
+    def may_occur(self, data: bytes) -> bool:
+        """Whether any of the exact literals could be in what ``data`` is the UTF-8 of."""
+        exact, _ = self._passes
+        return exact is not None and bool(exact.find_matches_as_indexes(data))
+
     def _automata(self) -> tuple[BytesAhoCorasick | None, BytesAhoCorasick | None]:
         return (
             _automaton([_encoded(each)[:_HEAD] for each in self._exact], self._dense) if self._exact else None,
@@ -90,7 +95,12 @@ class Engine:
                 rows.setdefault(mark, []).append(number)
         self._rows = tuple(map(tuple, rows.values()))
         self._near = [(number, re.compile(row.near)) for number, row in enumerate(TOKENS) if row.near]
+        self._near_bytes = [re.compile(row.near.encode()) for row in TOKENS if row.near]
         self._literals = Literals([*rows, *exact], folded)
+
+    def may_find(self, data: bytes) -> bool:
+        """Whether ``find`` could find a token or an exact literal in what ``data`` is the UTF-8 of."""
+        return self._literals.may_occur(data) or any(pattern.search(data) for pattern in self._near_bytes)
 
     def find(self, text: str) -> Found:
         """Every token and every literal in ``text``."""

@@ -92,6 +92,24 @@ def scan_text(text: str, *, where: Where, known: unicode.Traits | None = None) -
     return sorted((_moved(hit, pairs, len(text)) for hit in hits), key=lambda hit: (hit.start, hit.end))
 
 
+def may_speak(text: str, where: Where) -> bool:
+    """Whether ``scan_text`` could find anything in ``text``, which is of ASCII without control characters.
+
+    It takes a fifth of the time, and most texts have nothing.
+    """
+    data = text.lower().encode()
+    return (
+        len(text) > OVERSIZED.get(where, len(text))
+        or _words(where)[0].may_occur(data)
+        or b"\\" in data
+        or b"%" in data
+        or b"&#" in data
+        or b"a" * _ENCODED in data.translate(_CLASS)
+        or is_leeted(data)
+        or may_be_spaced_out(data)
+    )
+
+
 def _moved(hit: Hit, pairs: list[tuple[int, int]], size: int) -> Hit:
     if len(pairs) == 1:
         return hit
@@ -158,7 +176,7 @@ def _decoded(
         if worst and worst.weight >= _DISGUISED:
             # Nobody disguises what is harmless.
             yield Hit(start, end, _ENCODED_AS + worst.kind, 100)
-    if (where == "definition" or len(plain) <= _BLOB) and is_leeted(plain):
+    if (where == "definition" or len(plain) <= _BLOB) and is_leeted(_utf8(plain)):
         read = plain.translate(_LEET)
         for hit in _phrases(read, where):
             if hit.weight >= _DISGUISED and read[hit.start : hit.end] != plain[hit.start : hit.end]:
@@ -185,20 +203,24 @@ def _parts(
             yield start, end, _ESCAPE.sub(lambda one: chr(_code(one)), part)
         else:
             yield start, end, codecs.decode(part, "rot13") if mark in _ROTATED else part[::-1]
-    if (where == "definition" or len(plain) <= _BLOB) and may_be_spaced_out(plain):
+    if (where == "definition" or len(plain) <= _BLOB) and may_be_spaced_out(_utf8(plain)):
         for match in _SPACED.finditer(plain):
             yield *match.span(), match[0].replace(match[1], "")
 
 
-def is_leeted(plain: str) -> bool:
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def is_leeted(data: bytes) -> bool:
     """Whether a numeral or sign that is read as a letter stands in a word of small letters."""
-    letters = plain.encode("utf-8", "surrogatepass").translate(_LEETERS)
+    letters = data.translate(_LEETERS)
     return b"a1a" in letters or b"a11" in letters
 
 
-def may_be_spaced_out(plain: str) -> bool:
+def may_be_spaced_out(data: bytes) -> bool:
     """Whether letters stand apart in a row, by blanks or by other signs."""
-    marks = plain.encode("utf-8", "surrogatepass").translate(_SPACES)
+    marks = data.translate(_SPACES)
     return b" a a a " in marks or b"a.a.a.a." in marks
 
 

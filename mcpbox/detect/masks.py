@@ -45,6 +45,10 @@ class Masks:
                 self._final |= {mask, in_url(mask)}
         return mask
 
+    def may_be_in(self, data: bytes) -> bool:
+        """Whether a mask that somebody was given can be in what ``data`` is the JSON of."""
+        return bool(self._final or self.holds) and (b"<" in data or b"%3C" in data)
+
     def is_final(self, text: str) -> bool:
         """Whether there is a mask in ``text`` that stands for a value of the server's and cannot be turned back."""
         if not self._final or ("<" not in text and "%3C" not in text):

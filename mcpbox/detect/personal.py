@@ -84,6 +84,13 @@ def scan(text: str) -> Iterator[tuple[int, int, str]]:
             yield from _ibans(text, start, end)
 
 
+def may_be_in(data: bytes) -> bool:
+    """Whether ``scan`` could find a number in a text that is a part of ``data``, in ASCII."""
+    return len(data) - len(data.translate(None, _DIGITS)) >= _FEWEST_DIGITS and b"x" * _SHORTEST in data.translate(
+        _CLASSES
+    )
+
+
 def _of(row: Number, text: str, start: int, end: int) -> Iterator[tuple[int, int, str]]:
     # What follows a number is looked at, two characters of it.
     while match := row.pattern.search(text, start, end + 2):
@@ -174,6 +181,8 @@ _CLASSES = bytes(120 if chr(i) in "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ .-\u00a0
 _SHORTEST = 11
 #: Every country's has as many; Malta's may have letters in 20 of 31 places.
 _IBAN_DIGITS = 7
+#: Of all kinds the fewest.
+_FEWEST_DIGITS = 7
 _SEPARATORS = lazily("[ .\u00a0-]")
 _IBAN = lazily(r"[A-Z]{2}[0-9]{2}(?=[ \u00a0]?[A-Z0-9]{4})")
 #: Neither within a word or a number, nor within a longer one that dots and hyphens hold together (UUIDs, versions).

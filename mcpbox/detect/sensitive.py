@@ -9,6 +9,7 @@ are decoded, once; and broken-up tokens are looked for at the first 1000 marks t
 from __future__ import annotations
 
 import html
+import json
 from binascii import Error, a2b_base64
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +33,8 @@ _SHORTEST_RUN = 36
 _RUN = lazily(r"[A-Za-z0-9+/_-]+(?:\r?\n[A-Za-z0-9+/_-]{16,})*(?:\r?\n[A-Za-z0-9+/_-]+=)?={0,2}")
 _BASE64 = f"{ascii_letters}{digits}+/=\r\n".encode()
 _CLASSES = bytes(120 if chr(i).isascii() and (chr(i).isalnum() or chr(i) in "+/_-") else 32 for i in range(256))
+#: Control characters as JSON has them, but for tabs and line ends.
+_ESCAPED = lazily(rb"\\[bfu]")
 _PRINTABLE = bytes([9, 10, 13, *range(32, 127)])
 #: RFC 3986 section 3.2.1, up to the last "@" of the authority.
 _PASSWORD = lazily(r"://([^\s/?#@:\"'<>`\\\0]{0,128}):([^\s/?#\"'<>`\\\0]{1,256})@([A-Za-z0-9.-]{0,255})")
@@ -67,6 +70,23 @@ class Detector:
     def __init__(self, known: Mapping[str, str]) -> None:
         self._known = KnownValues(known)
         self._engine = Engine(self._known.pieces)
+        # JSON writes quotes, backslashes and line ends in two characters.
+        self._stand = all(json.dumps(piece, ensure_ascii=False)[1:-1] == piece for piece in self._known.pieces)
+
+    def may_find(self, data: bytes) -> bool:
+        """Whether ``find`` could find anything in the strings and numbers of what ``data`` is the JSON of.
+
+        It takes a third of the time, and most messages have nothing. ``data`` has escapes only where it must.
+        """
+        return (
+            not (self._stand and data.isascii())
+            or b"\x7f" in data
+            or (b"\\" in data and _ESCAPED.search(data) is not None)
+            or (b"://" in data and b"@" in data)
+            or b"x" * _SHORTEST_RUN in data.translate(_CLASSES)
+            or personal.may_be_in(data)
+            or self._engine.may_find(data)
+        )
 
     def find(self, texts: Sequence[str], others: Sequence[str], *, secrets: bool, numbers: bool) -> list[Finding]:
         """The findings in ``texts``, which are read as one, and ``others``; none overlaps another."""

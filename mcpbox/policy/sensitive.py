@@ -18,6 +18,8 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from mcpbox.definitions import GREETINGS, LISTS
 from mcpbox.jsonrpc import Id, Message, Request, Response, key
 from mcpbox.policy.base import NAME_SHOWN, Alert, Change, Refuse, Rules, Side, Verdict, field
@@ -38,6 +40,8 @@ RESTORED = ADDRESSED | {"tools/call", "prompts/get", "completion/complete"}
 _URLS = frozenset({"uri", "url", "uriTemplate", "src", "href"})
 #: Keys under which a file is, and those of which one says so beside it.
 _FILES = {"blob": ("uri", "mimeType"), "data": ("mimeType",)}
+#: Bytes of the JSON of a message up to which it pays to find out first whether it can have anything.
+_BRIEF = 4096
 #: Longer base64 is looked at from the beginning first.
 _SHORT = 1024
 #: Numbers from here on can be somebody's: the shortest kind has 14 digits; a secret has eight. No more than these have
@@ -46,6 +50,7 @@ _LONG_NUMBER, _SECRET_NUMBER, _LONGEST_NUMBER = 10**13, 10**7, 10**64
 #: What is or may hold strings; the rest of a large value is mostly numbers.
 _STRINGS = (str, dict, list)
 _MAX_PLACES, _MAX_PLACE, _MAX_UNTOLD = 16, 80, 1024
+_JSON = msgspec.json.Encoder()
 _LOSS = "the arguments have a placeholder that mcpbox put in the place of a secret, which would be lost with it"
 _LOSS_HINT = "leave that part out, or see [messages] reversible in the server's profile"
 
@@ -98,6 +103,8 @@ class SensitiveData:
         tool = field(request.params, "name") if request and request.method == "tools/call" else None
         secrets, numbers = self._actions(tool)
         value = message.value[part]
+        if not self._may_have(value):
+            return None
         least = _SECRET_NUMBER if self._digits else _LONG_NUMBER if numbers != "off" else _LONGEST_NUMBER
         said = _Strings(least)
         said.take(value)
@@ -138,6 +145,15 @@ class SensitiveData:
             record | {"restored": count},
             recorded=changed if count else None,
         )
+
+    def _may_have(self, value: Any) -> bool:
+        """Whether there is anything to be looked for closely; of a long text that is said by looking."""
+        try:
+            data = _JSON.encode(value)
+        except (OverflowError, UnicodeEncodeError, RecursionError):
+            # Numbers of more than 64 bits.
+            return True
+        return len(data) > _BRIEF or self._masks.may_be_in(data) or self._detector.may_find(data)
 
     def _restored(self, params: Any, addressed: bool) -> tuple[Any, int]:
         """``params`` with what masks stand for, and for how many of them; ``addressed``: they have an address."""
