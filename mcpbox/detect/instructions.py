@@ -62,7 +62,8 @@ _SPACES = bytes(
     0x61 if chr(code).islower() and code < 128 else 0x2E if chr(code) in ".-_*|" else 0x20 if code == 32 else 0
     for code in range(256)
 )
-_SPACED = lazily(r"(?<![^\W_])(?:[a-z]([ .\-_*|])(?:[a-z]\1){5,200}[a-z])(?![^\W_])")
+_SPACED = lazily(r"(?<![^\W_])[a-z](?:[ .\-_*|]{1,3}[a-z](?![a-z])){5,200}")
+_BETWEEN = lazily(r"[ .\-_*|]+")
 _LEET = str.maketrans("013457@$!|", "oieastasil")
 _LEETERS = bytes(
     0x61 if chr(code).islower() and code < 128 else 0x31 if chr(code) in "013457@$!|" else 0 for code in range(256)
@@ -205,7 +206,13 @@ def _parts(
             yield start, end, codecs.decode(part, "rot13") if mark in _ROTATED else part[::-1]
     if (where == "definition" or len(plain) <= _BLOB) and may_be_spaced_out(_utf8(plain)):
         for match in _SPACED.finditer(plain):
-            yield *match.span(), match[0].replace(match[1], "")
+            yield *match.span(), _closed(match[0])
+
+
+def _closed(text: str) -> str:
+    """A text whose letters stand apart with them together; what is between two words is not what is within one."""
+    within = _BETWEEN.search(text)
+    return _BETWEEN.sub(lambda each: "" if within and each[0] == within[0] else " ", text)
 
 
 def _utf8(text: str) -> bytes:

@@ -51,7 +51,12 @@ def is_found(detector: Detector, value: Any) -> bool:
 
 @given(VALUES, st.sampled_from([{}, {PLAIN: "a/b"}, {QUOTED: "a/b"}, {"80211234567": "a/b"}]))
 @example({"text": [TOKEN[:9], TOKEN[9:]]}, {})
-@example([QUOTED], {QUOTED: "a/b"})
+@example(['"yx"x \\"\n1 1  "'], {'"yx"x\\"\n11"': "a/b"})
+@example(["AK\u200bIAVXQZKWJHRTBNMPLD"], {})
+@example(["AK\x7fIAVXQZKWJHRTBNMPLD"], {})
+@example(["AK\x1b[8mIAVXQZKWJHRTBNMPLD"], {})
+@example(["https://me:pa55word@db.internal/x"], {})
+@example([base64.b64encode(f"key={TOKEN}".encode()).decode()], {})
 @example([[80211234567]], {"80211234567": "a/b"})
 def test_what_is_passed_over_has_nothing(value: Any, known: dict[str, str]) -> None:
     detector = Detector(known)
