@@ -140,16 +140,10 @@ def parse(data: bytes) -> Any:
     key ``__proto__``, whose value the TypeScript SDK makes the object's prototype, where members are found or not.
     """
     try:
-        if len(data) < LONG:
-            return _fast(data, data)
-        marks = _marks(data)
-        if marks.count(b":") >= len(data) >> 8:
-            return _without_collection(_fast, data, marks)
+        return _fast(data) if len(data) < LONG else _without_collection(_fast, data)
     except (ValueError, RecursionError):
         # The other one says why not, and reads the numbers that are too large for a float.
-        pass
-    # The faster one too, where the line is hardly more than a long string.
-    return _slow(data)
+        return _slow(data)
 
 
 def classify(value: Any) -> Message:
@@ -235,17 +229,22 @@ def _marks(data: bytes) -> bytes:
     return data if len(data) < LONG else data.translate(None, _UNCOUNTED)
 
 
-def _fast(data: bytes, marks: bytes) -> Any:
-    """The value, or ValueError where a key might stand twice or any other thing is amiss; ``marks`` are of ``data``.
+def _fast(data: bytes) -> Any:
+    """The value, or ValueError where a key might stand twice or any other thing is amiss.
 
-    A pair that is lost in the value has lost its colon as well, with those in its key and value, so that the text has
-    more of them than what is written of the value; and no less, unless colons are escaped.
+    Nothing is lost in a value that is written as it was read, as most are. Elsewhere a pair that is lost has lost its
+    colon as well, with those in its key and value, so that the text has more of them than what is written of the value;
+    and no less, unless colons are escaped.
     """
     value = _DECODE(data)
     written = _ENCODE(value)
-    if marks.count(b":") != _marks(written).count(b":") or (b"\\u003" in data and _ESCAPED_COLON.search(data)):
-        raise ValueError
-    if b'"__proto__":' in written or _has_depth(data, marks):
+    # What follows is the line's end.
+    if len(data) - len(written) > 2 or not data.startswith(written):
+        if _marks(data).count(b":") != _marks(written).count(b":") or (
+            b"\\u003" in data and _ESCAPED_COLON.search(data)
+        ):
+            raise ValueError
+    if (b"__proto__" in written and b'"__proto__":' in written) or _has_depth(data):
         raise ValueError
     return value
 
@@ -265,25 +264,25 @@ def _slow(data: bytes) -> Any:
         raise ParseError(f"not JSON: {error}") from None
     except RecursionError:
         raise ParseError(_TOO_DEEP) from None
-    if _has_depth(data, _marks(data)):
+    if _has_depth(data):
         raise ParseError(_TOO_DEEP)
     return value
 
 
-def _without_collection(read: Callable[[bytes, bytes], Any], data: bytes, marks: bytes) -> Any:
+def _without_collection(read: Callable[[bytes], Any], data: bytes) -> Any:
     """A JSON value has no cycles, and looking for some among many new objects takes longer than to make them."""
     if not gc.isenabled():
-        return read(data, marks)
+        return read(data)
     gc.disable()
     try:
-        return read(data, marks)
+        return read(data)
     finally:
         gc.enable()
 
 
-def _has_depth(data: bytes, marks: bytes) -> bool:
-    """Whether ``data``, which is JSON, is nested deeper than ``MAX_DEPTH``; ``marks`` are of it."""
-    if marks.count(b"[") + marks.count(b"{") <= MAX_DEPTH:
+def _has_depth(data: bytes) -> bool:
+    """Whether ``data``, which is JSON, is nested deeper than ``MAX_DEPTH``."""
+    if not (_has_many(b"[", data) or _has_many(b"{", data)):
         return False
     # Of the escapes two matter, and the first of them first: an escaped backslash escapes nothing.
     marks = data.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in data else data
@@ -295,6 +294,18 @@ def _has_depth(data: bytes, marks: bytes) -> bool:
             return False
         brackets = brackets.replace(b"[]", b"")
     return max(accumulate(array("b", brackets.translate(_STEPS))), default=0) + 8 > MAX_DEPTH
+
+
+def _has_many(bracket: bytes, data: bytes) -> bool:
+    """Whether there are enough of them for half of that depth."""
+    if len(data) < LONG:
+        return data.count(bracket) > MAX_DEPTH // 2
+    # To count them goes through all of a long text, and byte by byte.
+    at = -1
+    for _ in range(MAX_DEPTH // 2 + 1):
+        if (at := data.find(bracket, at + 1)) < 0:
+            return False
+    return True
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

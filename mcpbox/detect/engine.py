@@ -25,6 +25,8 @@ _DENSE, _LONG = 64, 4096
 #: Bytes of a text from which on the dense form of an automaton pays: of 770 literals it takes 4 ms to build instead of
 #: 1, 5 MB more, and 2 ms instead of 3 for 1 MiB of text.
 _WORTH = 256 << 10
+#: Letters, digits, "-" and "_" in a row that every token has whose mark is too common to be looked for.
+NEAR_RUN = 27
 #: A mark as long as this is hardly ever anything else.
 _TELLING = 4
 
@@ -102,8 +104,8 @@ class Engine:
         """Whether ``find`` could find a token or an exact literal in what ``data`` is the UTF-8 of."""
         return self._literals.may_occur(data) or any(pattern.search(data) for pattern in self._near_bytes)
 
-    def find(self, text: str) -> Found:
-        """Every token and every literal in ``text``."""
+    def find(self, text: str, *, near: bool = True) -> Found:
+        """Every token and every literal in ``text``; ``near`` is False where nothing in it is as long as NEAR_RUN."""
         marks: dict[int, list[int]] = {}
         literals = []
         count = len(self._rows)
@@ -113,7 +115,7 @@ class Engine:
                 continue
             for row in self._rows[index]:
                 marks.setdefault(row, []).append(start)
-        for row, pattern in self._near:
+        for row, pattern in self._near if near else ():
             if starts := [match.start() for match in pattern.finditer(text)]:
                 marks[row] = starts
         loose: list[tuple[Format, int]] = []

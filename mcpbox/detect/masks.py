@@ -89,7 +89,7 @@ class Masks:
 
 def has_mask(text: str) -> bool:
     """Whether there is, or was said to be, a mask in it."""
-    return bool(MASK.search(text) or _IN_URL.search(text))
+    return ("<" in text and MASK.search(text) is not None) or ("%3C" in text and _IN_URL.search(text) is not None)
 
 
 def in_url(mask: str) -> str:

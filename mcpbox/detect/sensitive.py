@@ -19,7 +19,7 @@ from string import ascii_letters, digits
 from msgspec import Struct
 
 from mcpbox.detect import personal, placeholders, unicode
-from mcpbox.detect.engine import Engine
+from mcpbox.detect.engine import NEAR_RUN, Engine
 from mcpbox.detect.known import KnownValues
 from mcpbox.detect.masks import has_mask
 from mcpbox.detect.tokens import Format, compiled
@@ -79,20 +79,29 @@ class Detector:
         It takes a third of the time, and most messages have nothing. ``data`` has escapes only where it must.
         """
         return (
-            not (self._stand and data.isascii())
-            or b"\x7f" in data
-            or (b"\\" in data and _ESCAPED.search(data) is not None)
+            not self._stand
+            or self.may_hide(data)
             or (b"://" in data and b"@" in data)
             or b"x" * _SHORTEST_RUN in data.translate(_CLASSES)
             or personal.may_be_in(data)
             or self._engine.may_find(data)
         )
 
-    def find(self, texts: Sequence[str], others: Sequence[str], *, secrets: bool, numbers: bool) -> list[Finding]:
-        """The findings in ``texts``, which are read as one, and ``others``; none overlaps another."""
+    @staticmethod
+    def may_hide(data: bytes) -> bool:
+        """Whether there could be invisible text in what ``data`` is the JSON of."""
+        return not data.isascii() or b"\x7f" in data or (b"\\" in data and _ESCAPED.search(data) is not None)
+
+    def find(
+        self, texts: Sequence[str], others: Sequence[str], *, secrets: bool, numbers: bool, hides: bool = True
+    ) -> list[Finding]:
+        """The findings in ``texts``, which are read as one, and ``others``; none overlaps another.
+
+        ``hides`` is False where ``may_hide`` said so of their JSON.
+        """
         text = APART.join((NEXT.join(texts), *others))
         spans = self._spans(text, secrets, numbers)
-        if unicode.hides(text, max(0, len(texts) - 1) + len(others)):
+        if hides and unicode.hides(text, max(0, len(texts) - 1) + len(others)):
             # Who reads it, or removes that first, sees something else.
             shown = _Shown(texts, others)
             if len(shown.text) < len(text):
@@ -111,15 +120,18 @@ class Detector:
     def _spans(self, text: str, secrets: bool, numbers: bool) -> list[_Span]:
         spans: list[_Span] = []
         if secrets:
-            spans += self._secrets(text)
+            # One byte for each character, whatever it is.
+            classes = text.encode("latin-1", "replace").translate(_CLASSES)
+            runs = b"x" * min(NEAR_RUN, _SHORTEST_RUN) in classes
+            spans += self._secrets(text, runs)
             spans += _passwords(text)
-            spans += self._encoded(text)
+            spans += self._encoded(text, classes) if runs else ()
         if numbers:
             spans += [(2, start, end, kind, text[start:end]) for start, end, kind in personal.scan(text)]
         return spans
 
-    def _secrets(self, text: str) -> list[_Span]:
-        found = self._engine.find(text)
+    def _secrets(self, text: str, runs: bool = True) -> list[_Span]:
+        found = self._engine.find(text, near=runs)
         spans: list[_Span] = []
         for start, end, number in self._known.locate(text, found.literals):
             spans.append((0, start, end, f"secret {self._known.names[number]}", self._known.values[number]))
@@ -132,10 +144,8 @@ class Detector:
                 spans.append((1, start, broken[0], f"secret {row.kind}", broken[1]))
         return spans
 
-    def _encoded(self, text: str) -> list[_Span]:
+    def _encoded(self, text: str, classes: bytes) -> list[_Span]:
         """Base64 of text with a secret in it."""
-        # One byte for each character, whatever it is.
-        classes = text.encode("latin-1", "replace").translate(_CLASSES)
         spans: list[_Span] = []
         left, at = MAX_DECODED, 0
         for _ in range(MAX_RUNS):

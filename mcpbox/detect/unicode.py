@@ -240,7 +240,8 @@ def folded(text: str, known: Traits | None = None) -> tuple[str, list[tuple[int,
     """
     known = known or traits(text)
     if not known.beyond and not known.hides:
-        return text.lower(), [(0, 0)]
+        # Of ASCII alone, which bytes.lower() takes half the time for.
+        return text.encode().lower().decode(), [(0, 0)]
     parts: list[str] = []
     pairs: list[tuple[int, int]] = [(0, 0)]
     at = size = 0

@@ -103,13 +103,18 @@ class SensitiveData:
         tool = field(request.params, "name") if request and request.method == "tools/call" else None
         secrets, numbers = self._actions(tool)
         value = message.value[part]
-        if not self._may_have(value):
+        data = _json(value)
+        if data and len(data) <= _BRIEF and not self._masks.may_be_in(data) and not self._detector.may_find(data):
             return None
         least = _SECRET_NUMBER if self._digits else _LONG_NUMBER if numbers != "off" else _LONGEST_NUMBER
         said = _Strings(least)
         said.take(value)
         found = self._detector.find(
-            said.texts, said.others + said.keys, secrets=secrets != "off", numbers=numbers != "off"
+            said.texts,
+            said.others + said.keys,
+            secrets=secrets != "off",
+            numbers=numbers != "off",
+            hides=not data or self._detector.may_hide(data),
         )
         calls = side is Side.CLIENT and isinstance(message, Request) and message.method == "tools/call"
         if calls and any(self._masks.is_final(text) for _, text in strings(field(value, "arguments"))):
@@ -145,15 +150,6 @@ class SensitiveData:
             record | {"restored": count},
             recorded=changed if count else None,
         )
-
-    def _may_have(self, value: Any) -> bool:
-        """Whether there is anything to be looked for closely; of a long text that is said by looking."""
-        try:
-            data = _JSON.encode(value)
-        except (OverflowError, UnicodeEncodeError, RecursionError):
-            # Numbers of more than 64 bits.
-            return True
-        return len(data) > _BRIEF or self._masks.may_be_in(data) or self._detector.may_find(data)
 
     def _restored(self, params: Any, addressed: bool) -> tuple[Any, int]:
         """``params`` with what masks stand for, and for how many of them; ``addressed``: they have an address."""
@@ -299,6 +295,14 @@ class _Rewrite:
     def _place(self, number: int, path: str) -> None:
         if number in self.places:
             self.places[number] = path.removeprefix(".")
+
+
+def _json(value: Any) -> bytes:
+    """Empty where it cannot be written: numbers of more than 64 bits, and what a policy has made of others."""
+    try:
+        return _JSON.encode(value)
+    except (OverflowError, UnicodeEncodeError, RecursionError):
+        return b""
 
 
 def _told(message: Response, verdict: Verdict, kinds: str) -> Verdict:

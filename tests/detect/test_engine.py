@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mcpbox.detect import tokens
-from mcpbox.detect.engine import Engine, Literals
+from mcpbox.detect.engine import NEAR_RUN, Engine, Literals
 
 EACH = pytest.mark.parametrize("row", tokens.TOKENS, ids=lambda row: row.kind)
 ENGINE = Engine(["://"])
@@ -100,3 +101,10 @@ def test_the_library_is_imported_when_it_is_needed_and_no_earlier() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True"]
+
+
+@pytest.mark.parametrize("row", [row for row in tokens.TOKENS if row.near], ids=lambda row: row.kind)
+def test_a_token_with_a_common_mark_has_a_long_run(row: tokens.Format) -> None:
+    rng = random.Random(row.kind)
+    for _ in range(100):
+        assert re.search(rf"[A-Za-z0-9_-]{{{NEAR_RUN}}}", fake(row.pattern, rng))

@@ -8,7 +8,8 @@ import time
 
 
 def send(message):
-    sys.stdout.write(json.dumps(message) + "\n")
+    # As the SDKs write it.
+    sys.stdout.write(json.dumps(message, ensure_ascii=False, separators=(",", ":")) + "\n")
     sys.stdout.flush()
 
 
