@@ -11,7 +11,7 @@ import gc
 import json
 import re
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import accumulate
 from typing import Any
@@ -95,7 +95,13 @@ class Lines:
         self._head = b""
         self._tail = b""
 
-    def feed(self, data: bytes) -> Iterator[Line | Oversized]:
+    def feed(self, data: bytes) -> Iterable[Line | Oversized]:
+        if not self._size and len(data) <= self._max and data.find(b"\n") == len(data) - 1:
+            # What is read is a whole line, most of the time.
+            return (Line(data),) if data else ()
+        return self._cut(data)
+
+    def _cut(self, data: bytes) -> Iterator[Line | Oversized]:
         start = 0
         while (end := data.find(b"\n", start)) >= 0:
             self._keep(data[start : end + 1])
@@ -154,7 +160,8 @@ def classify(value: Any) -> Message:
         raise ParseError('"jsonrpc" is not "2.0"')
     if not value.keys() <= _MEMBERS and _is_miswritten(value, _MEMBERS):
         raise ParseError("a key is one of JSON-RPC's but for its case")
-    if isinstance(result := value.get("result"), dict) and _is_miswritten(result, _JUDGED):
+    result = value.get("result")
+    if isinstance(result, dict) and not result.keys() <= _PLAIN and _is_miswritten(result, _JUDGED):
         raise ParseError("a key of the result is one of MCP's but for its case")
     if "id" in value and not is_id(value["id"]):
         raise ParseError('"id" is neither a string nor a number that all read alike')
@@ -282,7 +289,10 @@ def _without_collection(read: Callable[[bytes], Any], data: bytes) -> Any:
 
 def _has_depth(data: bytes) -> bool:
     """Whether ``data``, which is JSON, is nested deeper than ``MAX_DEPTH``."""
-    if not (_has_many(b"[", data) or _has_many(b"{", data)):
+    if len(data) < LONG:
+        if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+            return False
+    elif not (_has_many(b"[", data) or _has_many(b"{", data)):
         return False
     # Of the escapes two matter, and the first of them first: an escaped backslash escapes nothing.
     marks = data.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in data else data
@@ -297,10 +307,7 @@ def _has_depth(data: bytes) -> bool:
 
 
 def _has_many(bracket: bytes, data: bytes) -> bool:
-    """Whether there are enough of them for half of that depth."""
-    if len(data) < LONG:
-        return data.count(bracket) > MAX_DEPTH // 2
-    # To count them goes through all of a long text, and byte by byte.
+    """Whether there are enough of them for half of that depth; to count them would go through it byte by byte."""
     at = -1
     for _ in range(MAX_DEPTH // 2 + 1):
         if (at := data.find(bracket, at + 1)) < 0:
@@ -326,6 +333,8 @@ _MEMBERS = frozenset(("jsonrpc", "id", "method", "params", "result", "error"))
 _JUDGED = frozenset(
     ("tools", "prompts", "resources", "resourceTemplates", "instructions", "inputRequests", "nextCursor", "content")
 )
+# What most results have, of which none is miswritten.
+_PLAIN = _JUDGED | {"isError", "structuredContent", "_meta"}
 _FOLDED = {names: frozenset(name.casefold() for name in names) for names in (_MEMBERS, _JUDGED)}
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH}"
 _DECODE, _ENCODE = msgspec.json.Decoder().decode, msgspec.json.Encoder().encode

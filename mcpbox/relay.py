@@ -178,7 +178,10 @@ class Relay:
         while True:
             if self._stirred or outlets[0].size or outlets[1].size or outlets[2].size:
                 self._stirred = self._watch()
-            events = dict(self._poll.poll(self._timeout(ended_at)))
+            if (left := self._session.expires()) == 0:
+                self._perform(self._session.expire())
+                continue
+            events = dict(self._poll.poll(self._timeout(ended_at, left)))
             if self._signal:
                 process.kill()
                 self._flush_answers(self._session.abandon(jsonrpc.SERVER_GONE, "mcpbox was told to end"))
@@ -198,8 +201,6 @@ class Relay:
                 return 128 + signal.SIGPIPE
             if self._deadline is not None:
                 self._check_deadline()
-            if self._session.expires() == 0:
-                self._perform(self._session.expire())
             if self._host_in not in self._reading:
                 self._close_stdin()
             if ended_at is None and process.exited in events:
@@ -235,13 +236,13 @@ class Relay:
         self._polled = wanted
         return any(outlet.size for outlet in (client, server, errors))
 
-    def _timeout(self, ended_at: float | None) -> float | None:
-        """Milliseconds until something has to be looked at again."""
+    def _timeout(self, ended_at: float | None, expires: int | None) -> float | None:
+        """Milliseconds until something has to be looked at again; ``expires`` are the session's microseconds."""
         if ended_at is not None:
             return 50
         left = [] if self._deadline is None else [max(0.0, self._deadline - time.monotonic())]
-        if (micros := self._session.expires()) is not None:
-            left.append(micros / 1e6)
+        if expires is not None:
+            left.append(expires / 1e6)
         return min(left) * 1000 + 1 if left else None
 
     def _read(self, fd: int, side: Side) -> None:

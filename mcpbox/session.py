@@ -6,29 +6,26 @@ that no policy changes leaves as the bytes that arrived.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
-from mcpbox import elicit, jsonrpc
+from mcpbox import elicit, jsonrpc, records
 from mcpbox.actions import Action as Action
 from mcpbox.actions import Divert as Divert
 from mcpbox.actions import Record as Record
 from mcpbox.actions import Send as Send
 from mcpbox.bounded import Bounded
 from mcpbox.errors import McpboxError
-from mcpbox.held import SHOWN, Asking, Case, Key, Open, is_cancellation, is_recorded, message_name, recorded_id, target
+from mcpbox.held import Asking, Case, Key, Open, is_cancellation, is_recorded, message_name
 from mcpbox.jsonrpc import Line, Lines, Message, Notification, Oversized, ParseError, Request, Response
 from mcpbox.policy.base import Alert, Ask, Change, Consult, Note, Policy, Refuse, Side, field
-from mcpbox.shown import plain
 from mcpbox.waiting import Waiting
 
 #: Requests of one side that may be unanswered at a time, and how many times the largest message they may take
 #: together. Hosts keep a handful; a server that asks without end must not fill mcpbox's memory.
 MAX_PENDING, PENDING_LINES = 4096, 4
-#: Characters of a reason, which may quote what one side has sent.
-MAX_REASON = 2000
 #: Microseconds that a server may take to answer mcpbox, while a call waits, as hosts let it for 60 s.
 CONSULT_WITHIN = 30_000_000
 
@@ -51,7 +48,15 @@ class Session:
         consult_within: int = CONSULT_WITHIN,
     ) -> None:
         self._consult_within = consult_within
-        self._policies = [(type(policy).__name__, policy.judge) for policy in policies]
+        self._policies = [(number, type(each).__name__, each.judge) for number, each in enumerate(policies)]
+        self._of_calls = {
+            side: [
+                self._policies[number]
+                for number, each in enumerate(policies)
+                if side not in getattr(each, "passes", ())
+            ]
+            for side in Side
+        }
         self.max_bytes = max_bytes
         self._clock = clock
         self._lines = {side: Lines(max_bytes) for side in Side}
@@ -123,16 +128,17 @@ class Session:
         elif line.data.strip():
             try:
                 value = jsonrpc.parse(line.data)
-                # An empty batch is an error of its own (JSON-RPC 2.0, section 6).
-                if isinstance(value, list) and not value:
+                batch = [jsonrpc.classify(item) for item in value] if isinstance(value, list) else None
+                # An empty one is an error of its own (JSON-RPC 2.0, section 6).
+                if batch == []:
                     raise ParseError("an empty batch")
-                messages = [jsonrpc.classify(item) for item in (value if isinstance(value, list) else [value])]
+                message = None if batch else jsonrpc.classify(value)
             except ParseError as error:
                 self._malformed(side, line.data, str(error), actions)
                 return
-            if isinstance(value, list):
-                self._batch(side, line.data, messages, actions)
-            elif (passed := self._admit(side, messages[0], line.data, actions)) is not None:
+            if message is None:
+                self._batch(side, line.data, batch or [], actions)
+            elif (passed := self._admit(side, message, line.data, actions)) is not None:
                 actions.append(Send(side.other, passed))
         if self._waiting.unsent and self._greeting is None:
             self._waiting.send(self._clock, actions)
@@ -162,11 +168,11 @@ class Session:
         """The line that is to be sent for ``message``, None for none now. Refusals are recorded and answered."""
         since, recorded = 0, None
         if isinstance(message, Response):
-            if self._settled(side, message, line, actions):
+            if not self._waiting.idle and self._settled(side, message, line, actions):
                 return None
             answered = self._answered(side, message.id)
             if answered is None and not (message.id is None and "error" in message.value):
-                actions.append(_record("unsolicited", side, message))
+                actions.append(records.record("unsolicited", side, message))
                 return None
             if answered is not None:
                 since, recorded = answered.since, answered.recorded
@@ -194,23 +200,24 @@ class Session:
         """Whether ``case.data`` is to be sent. A case that is held says nothing of what it went through so far."""
         said: list[Action] = []
         side = case.side
-        for number in range(case.next, len(self._policies)):
-            name, judge = self._policies[number]
+        for number, name, judge in self._of_calls[side] if _is_call(side, case.message) else self._policies:
+            if number < case.next:
+                continue
             try:
                 verdict = judge(side, case.message)
                 if verdict is None:
                     continue
                 if isinstance(verdict, Change):
                     case.change(verdict)
-                    said.append(_verdict("changed", side, case.message, verdict, name))
+                    said.append(records.verdict("changed", side, case.message, verdict, name))
                     if verdict.hint:
-                        said.append(_shown(f"{verdict.reason} ({verdict.hint})"))
+                        said.append(records.shown(f"{verdict.reason} ({verdict.hint})"))
                     if verdict.question:
                         self._waiting.propose(verdict.question, name)
                     continue
                 if isinstance(verdict, Alert | Note):
                     event = "alert" if isinstance(verdict, Alert) else "noted"
-                    said.append(_verdict(event, side, case.message, verdict, name))
+                    said.append(records.verdict(event, side, case.message, verdict, name))
                     continue
                 if isinstance(verdict, Consult):
                     verdict = self._waiting.consult(case, verdict)
@@ -248,7 +255,8 @@ class Session:
                 self._greeting = jsonrpc.key(message.id)
                 self._waiting.capabilities = field(message.params, "capabilities")
             if is_recorded(message.method):
-                actions.append(_traffic("call", message, case, _recorded(message, case).params))
+                params = message.params if case.recorded is None else case.recorded
+                actions.append(records.traffic("call", message, case, params))
         elif isinstance(message, Response):
             request = message.request
             if request and is_recorded(request.method):
@@ -256,7 +264,7 @@ class Session:
                 content = message.value["error" if failed else "result"]
                 micros = max(0, self._clock() - case.since)
                 failed |= field(content, "isError") is True
-                actions.append(_traffic("result", request, case, content, micros=micros, error=failed))
+                actions.append(records.traffic("result", request, case, content, micros=micros, error=failed))
         elif is_cancellation(message):
             self._cancel(side, field(message.params, "requestId"))
         elif side is Side.CLIENT and message.method == "notifications/initialized":
@@ -286,7 +294,7 @@ class Session:
     def _go_on(self, asking: Asking, answer: Any, actions: list[Action]) -> bool:
         """Whether the case that the user was asked about is to be sent, after the policies that it has not seen."""
         case, agreed = asking.case, elicit.has_agreed(answer)
-        actions.append(_record("answered", case.side, case.message, policy=asking.policy, agreed=agreed))
+        actions.append(records.record("answered", case.side, case.message, policy=asking.policy, agreed=agreed))
         if not agreed:
             self._refuse(case.side, case.message, asking.otherwise, asking.policy, actions)
             return False
@@ -298,7 +306,10 @@ class Session:
 
     def _unacceptable(self, side: Side, request: Request, size: int) -> str:
         pending, key = self._pending[side], jsonrpc.key(request.id)
-        if key in pending or self._waiting.is_own(side, key) or (side is Side.CLIENT and key in self._waiting):
+        if key in pending or (
+            not self._waiting.idle
+            and (self._waiting.is_own(side, key) or (side is Side.CLIENT and key in self._waiting))
+        ):
             return "a request with this id is still unanswered"
         if not pending.has_room(size):
             return f"{len(pending)} requests are unanswered"
@@ -311,11 +322,11 @@ class Session:
     def _refuse(
         self, side: Side, message: Message, verdict: Refuse, policy: str, actions: list[Action], *, answer: bool = True
     ) -> None:
-        actions.append(_verdict("refused", side, message, verdict, policy))
+        actions.append(records.verdict("refused", side, message, verdict, policy))
         text = f"mcpbox: {verdict.reason}" + (f" ({verdict.hint})" if verdict.hint else "")
         # What a policy quotes may have come in by another way than the parser's.
-        text = text[:MAX_REASON].encode(errors="replace").decode()
-        actions.append(_shown(f"{message_name(message)} refused: {text[8:]}"))
+        text = text[: records.MAX_REASON].encode(errors="replace").decode()
+        actions.append(records.shown(f"{message_name(message)} refused: {text[8:]}"))
         if isinstance(message, Request):
             actions.append(Send(side, jsonrpc.encode(_denial(message, text))))
         elif isinstance(message, Response) and message.request and answer:
@@ -362,7 +373,7 @@ class Session:
         if side is Side.CLIENT and self._waiting.withdraw(id, actions):
             return True
         if self._waiting.is_own(side, jsonrpc.key(id)):
-            actions.append(_record("unsolicited", side, message))
+            actions.append(records.record("unsolicited", side, message))
             return True
         return False
 
@@ -372,40 +383,11 @@ class Session:
             self._cancelled[side].put_for_oldest(jsonrpc.key(id), request, request.size)
 
 
-def _record(event: str, side: Side, message: Message, found: Mapping[str, Any] = {}, **more: Any) -> Record:
-    return Record({**found, "event": event, "side": side.value, "message": message_name(message), **more})
-
-
-def _shown(text: str) -> Divert:
-    """A line for people; what it quotes may be anybody's."""
-    return Divert(plain(f"[mcpbox] {text}", MAX_REASON).encode(errors="replace") + b"\n")
-
-
-def _verdict(event: str, side: Side, message: Message, verdict: Change | Alert | Note | Refuse, policy: str) -> Record:
-    reason = verdict.reason[:MAX_REASON]
-    return _record(event, side, message, verdict.found, policy=policy, reason=reason)
-
-
-def _recorded(request: Request, case: Case) -> Request:
-    """The request as it goes on record: what was masked in it stays so."""
-    return request if case.recorded is None else replace(request, params=case.recorded)
-
-
-def _traffic(event: str, request: Request, case: Case, content: Any, **more: Any) -> Record:
-    """What a request or its answer is put on record as, whoever sent it."""
-    shown = _recorded(request, case)
-    found = {"method": request.method[:SHOWN], "target": target(shown), "id": recorded_id(request.id)}
-    return Record(
-        {
-            "event": event,
-            "side": case.side.value,
-            "message": message_name(case.message),
-            **found,
-            "bytes": len(case.data),
-            **more,
-        },
-        content,
-    )
+def _is_call(side: Side, message: Message) -> bool:
+    """Whether it is the host's call of a tool, or the server's answer to one."""
+    if side is Side.CLIENT:
+        return isinstance(message, Request) and message.method == "tools/call"
+    return isinstance(message, Response) and message.request is not None and message.request.method == "tools/call"
 
 
 def _denial(request: Request, text: str) -> dict[str, Any]:

@@ -56,6 +56,11 @@ class Waiting:
     def __bool__(self) -> bool:
         return bool(len(self._held))
 
+    @property
+    def idle(self) -> bool:
+        """Whether neither side has been asked anything, so that nothing waits for an answer."""
+        return not (self._consulting or self._asking)
+
     def is_own(self, side: Side, key: Key) -> bool:
         """Whether mcpbox has an open request with this key to the other side of ``side``."""
         return key in (self._consulting if side is Side.CLIENT else self._asking)

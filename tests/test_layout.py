@@ -86,6 +86,7 @@ PURE = (
     "mcpbox.patterns",
     "mcpbox.pinning.canonical",
     "mcpbox.pinning.diff",
+    "mcpbox.records",
     "mcpbox.sandbox.base",
     "mcpbox.secrets.arguments",
     "mcpbox.secrets.packing",

@@ -24,6 +24,9 @@ class Side(Enum):
     CLIENT = "client"
     SERVER = "server"
 
+    # Each is there once; Enum's own would hash its name, in Python, at every look into a dictionary.
+    __hash__ = object.__hash__
+
     @property
     def other(self) -> Side:
         return Side.SERVER if self is Side.CLIENT else Side.CLIENT
@@ -101,7 +104,12 @@ Verdict = Change | Alert | Note | Refuse | Ask | Consult | None
 
 
 class Policy(Protocol):
-    """One rule. ``None`` lets the message pass untouched; an exception refuses it."""
+    """One rule. ``None`` lets the message pass untouched; an exception refuses it.
+
+    Calls of tools are what most messages are, and in a process that sleeps between them each function that is called is
+    dear. A rule that has nothing to say of them says so once, by an attribute ``passes``: the sides of which it would
+    let all of it pass, CLIENT's ``tools/call`` or SERVER's answer to one. It is not called for those.
+    """
 
     def judge(self, side: Side, message: Message) -> Verdict: ...
 

@@ -33,6 +33,7 @@ class CallRules:
         if self._store is None and any(":" in rule.after for rule in self._sequences):
             raise ValueError("calls.sequences needs to know of the other servers")
         self._active = bool(self._per_minute or self._repeats or self._sequences)
+        self.passes = frozenset() if self._active else frozenset(Side)
 
     def judge(self, side: Side, message: Message) -> Verdict:
         if not self._active:

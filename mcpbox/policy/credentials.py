@@ -40,6 +40,8 @@ URL_REQUIRED = -32042
 class Credentials:
     """Covers the three ways of asking: a request, an ``input_required`` result, and an error that demands a URL."""
 
+    passes = frozenset({Side.CLIENT})
+
     def __init__(self, rules: Rules) -> None:
         pass
 

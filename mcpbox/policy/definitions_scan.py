@@ -44,6 +44,8 @@ _VOCABULARY = frozenset(
 class DefinitionScan:
     """Scans everything of a definition: names, titles, descriptions, all strings and keys of schemas, ``_meta``."""
 
+    passes = frozenset({Side.SERVER})
+
     def __init__(self, rules: Rules) -> None:
         self._mode = rules.scan
         self._server, self._host, self._lock = rules.server, rules.host, rules.lock

@@ -17,6 +17,8 @@ _PROSE = frozenset(("title", "description", "$comment", "instructions", "summary
 class Descriptions:
     """``tools.describe`` answers a description that sells its tool: the model reads the user's own words instead."""
 
+    passes = frozenset(Side)
+
     def __init__(self, rules: Rules) -> None:
         self._describe = dict(rules.describe)
         self._strip = rules.scan != "off"

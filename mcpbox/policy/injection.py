@@ -34,6 +34,8 @@ _STANDARD = str.maketrans("-_", "+/")
 class Injection:
     """Judges results, resources, prompts, completions, errors, notifications and the server's own requests."""
 
+    passes = frozenset({Side.CLIENT})
+
     def __init__(self, rules: Rules) -> None:
         self._mode = rules.injection
         self._of = rules.injection_of

@@ -25,6 +25,8 @@ class NameAllowlist:
     with is judged as any other.
     """
 
+    passes = frozenset(Side)
+
     def __init__(self, rules: Rules) -> None:
         prompts = Globs(((rules.prompts_allow, rules.prompts_deny),))
         resources = Globs(((rules.resources_allow, rules.resources_deny),))

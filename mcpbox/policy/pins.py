@@ -61,6 +61,8 @@ class Pins:
     be called.
     """
 
+    passes = frozenset({Side.SERVER})
+
     def __init__(self, rules: Rules) -> None:
         if rules.pins is None and (rules.first, rules.new, rules.changed) != ALL:
             raise ValueError("no store of definitions")

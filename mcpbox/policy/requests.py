@@ -20,6 +20,8 @@ class ServerRequests:
     (2026-07-28, multi round-trip requests).
     """
 
+    passes = frozenset({Side.CLIENT})
+
     def __init__(self, rules: Rules) -> None:
         self._denied = {
             method: table

@@ -16,6 +16,8 @@ class VisibleRoots:
     would leave it with nothing; and a path the server cannot reach is none of its business.
     """
 
+    passes = frozenset({Side.SERVER})
+
     def __init__(self, rules: Rules) -> None:
         self._mode = rules.roots
         self._visible = rules.visible

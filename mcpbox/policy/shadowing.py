@@ -44,6 +44,8 @@ class Problem(Struct, frozen=True):
 class Shadowing:
     """Compares tools with tools and prompts with prompts; all texts, the server's instructions among them, are read."""
 
+    passes = frozenset({Side.SERVER})
+
     def __init__(self, rules: Rules) -> None:
         self._mode = rules.shadowing
         self._server = rules.server

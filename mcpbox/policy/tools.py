@@ -19,6 +19,8 @@ class ToolAllowlist:
     what it looks like is never allowed.
     """
 
+    passes = frozenset({Side.SERVER})
+
     def __init__(self, rules: Rules) -> None:
         self._globs = Globs(((rules.tools_allow, rules.tools_deny), *rules.tools_host))
         self._hide = frozenset(rules.tools_hide)

@@ -22,7 +22,7 @@ import mcpbox
 from mcpbox import jsonrpc, profile, wire
 from mcpbox.flows.store import Store
 from mcpbox.policy import table
-from mcpbox.policy.base import Side
+from mcpbox.policy.base import Rules, Side
 from mcpbox.sandbox.base import SandboxSpec
 from mcpbox.session import Record, Send, Session
 
@@ -70,10 +70,12 @@ def everything() -> Session:
     session = wire.session(profile.load(path), SPEC, name="fuzzed", host="cursor", image="")
     # Another server, without which there are no flows.
     Store("other").note("b")
-    assert [name for name, _ in session._policies] == [each.__name__ for each in table.POLICIES]
+    assert [name for _, name, _ in session._policies] == [each.__name__ for each in table.POLICIES]
     return session
 
 
+#: Each rule by itself: with all that none has to be given, and with what makes most of them strict.
+RULES = [*table.build(Rules()), *table.build(Rules(first="pin", tools_hide=("destructive",), injection="block"))]
 HANDSHAKE: tuple[tuple[Side, Any], ...] = (
     (CLIENT, {"jsonrpc": "2.0", "id": "i", "method": "initialize", "params": {"capabilities": {"elicitation": {}}}}),
     (SERVER, {"jsonrpc": "2.0", "id": "i", "result": {"capabilities": {}, "instructions": "Be kind."}}),
@@ -233,6 +235,21 @@ def test_no_message_makes_a_policy_fail(greeted: bool, dialogue: list[list[tuple
         failed = [event for event in say(session, side, message) if "policy failed" in str(event.get("reason", ""))]
         assert not failed, (side, message, failed)
     session.abandon(-1, "over")
+
+
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
+@given(params, results | errors, st.sampled_from(["result", "error"]))
+def test_what_a_rule_says_it_lets_pass_of_calls_it_does(asked: Any, answered: Any, part: str) -> None:
+    request = jsonrpc.classify({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": asked})
+    assert isinstance(request, jsonrpc.Request)
+    messages: dict[Side, jsonrpc.Message] = {
+        CLIENT: request,
+        SERVER: jsonrpc.Response(1, {"jsonrpc": "2.0", "id": 1, part: answered}, request),
+    }
+    passing = [(each, side) for each in RULES for side in getattr(each, "passes", ())]
+    assert len(passing) > len(RULES) / 2
+    for each, side in passing:
+        assert each.judge(side, messages[side]) is None
 
 
 # -- size -----------------------------------------------------------------------------------------------------------
