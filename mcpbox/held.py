@@ -123,14 +123,14 @@ def target(request: Request) -> str:
     found = field(request.params, "uri" if request.method.startswith("resources/") else "name")
     if request.method == "completion/complete":
         found = field(request.params, "ref", "name") or field(request.params, "ref", "uri")
-    return _told(found)[:SHOWN] if isinstance(found, str) else ""
+    if not isinstance(found, str):
+        return ""
+    return (_told(found) if "://" in found else found)[:SHOWN]
 
 
 def _told(address: str) -> str:
-    """A name or an address without what may be a password in it: that of its user, and the values of its query."""
-    scheme, mark, rest = address.partition("://")
-    if not mark:
-        return address
+    """An address without what may be a password in it: that of its user, and the values of its query."""
+    scheme, _, rest = address.partition("://")
     found = _QUERY.search(rest)
     path, query = (rest[: found.start()], rest[found.start() :]) if found else (rest, "")
     place, slash, path = path.partition("/")

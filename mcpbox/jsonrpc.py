@@ -251,7 +251,9 @@ def _fast(data: bytes) -> Any:
             b"\\u003" in data and _ESCAPED_COLON.search(data)
         ):
             raise ValueError
-    if (b"__proto__" in written and b'"__proto__":' in written) or _has_depth(data):
+    if b"__proto__" in written and b'"__proto__":' in written:
+        raise ValueError
+    if (len(data) >= LONG or data.count(b"[") + data.count(b"{") > MAX_DEPTH) and _has_depth(data):
         raise ValueError
     return value
 
@@ -289,10 +291,7 @@ def _without_collection(read: Callable[[bytes], Any], data: bytes) -> Any:
 
 def _has_depth(data: bytes) -> bool:
     """Whether ``data``, which is JSON, is nested deeper than ``MAX_DEPTH``."""
-    if len(data) < LONG:
-        if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
-            return False
-    elif not (_has_many(b"[", data) or _has_many(b"{", data)):
+    if not (_has_many(b"[", data) or _has_many(b"{", data)):
         return False
     # Of the escapes two matter, and the first of them first: an escaped backslash escapes nothing.
     marks = data.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in data else data

@@ -34,14 +34,16 @@ def verdict(event: str, side: Side, message: Message, said: Change | Alert | Not
 
 def traffic(event: str, request: Request, case: Case, content: Any, **more: Any) -> Record:
     """What a request or its answer is put on record as, whoever sent it: what was masked in it stays so."""
-    asked = request if case.recorded is None else replace(request, params=case.recorded)
+    message = case.message
+    where = target(request if case.recorded is None else replace(request, params=case.recorded))
+    named = message is request and request.method == "tools/call"
     return Record(
         {
             "event": event,
             "side": case.side.value,
-            "message": message_name(case.message),
+            "message": f"tools/call {where}" if named else message_name(message),
             "method": request.method[:SHOWN],
-            "target": target(asked),
+            "target": where,
             "id": recorded_id(request.id),
             "bytes": len(case.data),
             **more,

@@ -66,7 +66,7 @@ class Literals:
 
     def may_occur(self, data: bytes) -> bool:
         """Whether any of the exact literals could be in what ``data`` is the UTF-8 of."""
-        exact, _ = self._passes
+        exact = self._passes[0]
         return exact is not None and bool(exact.find_matches_as_indexes(data))
 
     def _automata(self) -> tuple[BytesAhoCorasick | None, BytesAhoCorasick | None]:
@@ -102,7 +102,10 @@ class Engine:
 
     def may_find(self, data: bytes) -> bool:
         """Whether ``find`` could find a token or an exact literal in what ``data`` is the UTF-8 of."""
-        return self._literals.may_occur(data) or any(pattern.search(data) for pattern in self._near_bytes)
+        for pattern in self._near_bytes:
+            if pattern.search(data):
+                return True
+        return self._literals.may_occur(data)
 
     def find(self, text: str, *, near: bool = True) -> Found:
         """Every token and every literal in ``text``; ``near`` is False where nothing in it is as long as NEAR_RUN."""

@@ -47,7 +47,7 @@ class Masks:
 
     def may_be_in(self, data: bytes) -> bool:
         """Whether a mask that somebody was given can be in what ``data`` is the JSON of."""
-        return bool(self._final or self.holds) and (b"<" in data or b"%3C" in data)
+        return (b"<" in data or b"%3C" in data) and bool(self._final or self.holds)
 
     def is_final(self, text: str) -> bool:
         """Whether there is a mask in ``text`` that stands for a value of the server's and cannot be turned back."""

@@ -67,8 +67,7 @@ class Injection:
             # Where each text stands is told by a slower way, which most messages need not go.
             said = read(texts_in(body), "data")
             attack = attack_of(list(_read(body)), said) if said.score >= THRESHOLD else None
-            shown = _written(body) if said.traits.hides else ()
-            if seen := {path: clean for path, text in shown if (clean := visible(text)) != text}:
+            if said.traits.hides and (seen := _seen(body)):
                 body = replaced(body, seen)
                 reasons.append("invisible text removed")
                 found["stripped"] = len(seen)
@@ -132,7 +131,8 @@ def texts_in(body: Any) -> list[str]:
 
 def _take(value: Any, found: list[str]) -> None:
     if isinstance(value, dict):
-        found += [key for key in value if len(key) > SAYING]
+        if value and max(map(len, value)) > SAYING:
+            found += [key for key in value if len(key) > SAYING]
         for key, inner in value.items():
             if isinstance(inner, str):
                 if key == "blob":
@@ -167,6 +167,11 @@ def _written(body: Any) -> Iterator[tuple[Path, str]]:
     for path, text in strings(body):
         if not path or path[-1] not in _EXACT or (path[-1] == "data" and not _is_exact(_parent(body, path), text)):
             yield path, text
+
+
+def _seen(body: Any) -> dict[Path, str]:
+    """The texts in which there is something invisible, without it."""
+    return {path: clean for path, text in _written(body) if (clean := visible(text)) != text}
 
 
 def _parent(body: Any, path: Path) -> Any:

@@ -84,9 +84,10 @@ class SensitiveData:
         if self._idle or (part := _part(message)) is None:
             return None
         verdict = self._judge(side, message, part)
-        if side is Side.CLIENT and isinstance(message, Request) and message.method == "tools/call":
-            self._keep(key(message.id), verdict)
-        elif side is Side.SERVER and isinstance(message, Response) and self._untold:
+        if side is Side.CLIENT:
+            if (verdict or self._untold) and isinstance(message, Request) and message.method == "tools/call":
+                self._keep(key(message.id), verdict)
+        elif self._untold and isinstance(message, Response):
             if kinds := self._untold.pop(key(message.id), ""):
                 return _told(message, verdict, kinds)
         return verdict
@@ -99,13 +100,13 @@ class SensitiveData:
                 del self._untold[next(iter(self._untold))]
 
     def _judge(self, side: Side, message: Message, part: str) -> Verdict:
-        request = message.request if isinstance(message, Response) else message
-        tool = field(request.params, "name") if request and request.method == "tools/call" else None
-        secrets, numbers = self._actions(tool)
         value = message.value[part]
         data = _json(value)
         if data and len(data) <= _BRIEF and not self._masks.may_be_in(data) and not self._detector.may_find(data):
             return None
+        request = message.request if isinstance(message, Response) else message
+        tool = field(request.params, "name") if request and request.method == "tools/call" else None
+        secrets, numbers = self._actions(tool)
         least = _SECRET_NUMBER if self._digits else _LONG_NUMBER if numbers != "off" else _LONGEST_NUMBER
         said = _Strings(least)
         said.take(value)
