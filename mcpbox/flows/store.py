@@ -1,23 +1,24 @@
 """What the servers of one host's session have returned, as fingerprints in a file for each server.
 
-A file is a page with how many bytes after it are valid, then records, each of one result: when, of which tool, and its
+A file is a page with how many bytes of it are valid, then records, each of one result: when, of which tool, and its
 fingerprints. A writer holds the file's lock, writes behind the valid end and moves the end last, so that whatever kills
-it leaves a whole file; readers look at the page in memory, and read what is new. A file that is full is replaced by one
-with the newest. Nothing of a result is on disk, only keyed hashes; the key lies beside them, for this user alone.
+it leaves a whole file; then it tells the others, who read what is new when next they judge. A file that is full is
+replaced by one with the newest. Nothing of a result is on disk, only keyed hashes; the key lies beside them, for this
+user alone, in the page by which they tell each other.
 """
 
 from __future__ import annotations
 
 import fcntl
-import mmap
 import os
 import struct
 import time
 from array import array
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
+from mcpbox.changes import Changes
 from mcpbox.flows import hostsession
 from mcpbox.policy.base import Origin
 
@@ -31,11 +32,13 @@ LONGEST_NAME = 128
 AGE = 24 * 3600
 
 _PAGE = 4096
-_HEAD = struct.Struct("=8sQQ")
-_MAGIC = b"flows 1\0"
+_HEAD = struct.Struct("=8sQ")
+_MAGIC = b"flows 2\0"
 _RECORD = struct.Struct("=QII")
-#: Bytes of a file that is full.
-_FULL = 16 * KEPT + NAMES * (_RECORD.size + LONGEST_NAME)
+#: Seconds after which it is seen that the directory was removed.
+_GONE = 1.0
+#: Bytes of a file that is full: twice what is kept, and a name for each tool and for the newest result.
+_FULL = _PAGE + 2 * 8 * KEPT + (NAMES + 1) * (_RECORD.size + LONGEST_NAME)
 
 
 class Store:
@@ -44,17 +47,24 @@ class Store:
     def __init__(self, server: str, directory: Path | None = None) -> None:
         self._directory = hostsession.directory() if directory is None else directory
         self._server = server
-        self.key = _key(self._directory)
+        self._changes = _changes(self._directory)
+        self.key = self._changes.data
         self._own = self._directory / _file_name(server)
         self._noted: set[str] = set()
         self._others: dict[str, _Reader] = {}
-        self._listed = -1
+        self._seen: int | None = None
+        self._checked = 0.0
         self._known: dict[int, Origin] = {}
         self._used: dict[Origin, None] = {}
         self._file = -1
-        # So that the others are not alone.
-        with self._locked():
-            pass
+        try:
+            # So that the others are not alone.
+            with self._locked():
+                pass
+            self._changes.tell()
+        except OSError:
+            self.close()
+            raise
 
     def keep(self, tool: str, prints: Collection[int]) -> None:
         """The server returned something with these fingerprints, on record when this returns."""
@@ -92,18 +102,27 @@ class Store:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+        self._changes.close()
 
     def _append(self, tool: str, prints: array[int]) -> None:
         name = tool.encode()[:LONGEST_NAME]
         record = _RECORD.pack(int(time.time()), len(name), len(prints)) + name + prints[:KEPT].tobytes()
+        # Another process of this server may fill it again in between.
+        if not any(self._put(record) for _ in range(3)):
+            raise OSError("what the server returned cannot be remembered: its file is full")
+        self._changes.tell()
+
+    def _put(self, record: bytes) -> bool:
+        """Whether it is in the file; if not, that was full, and there is another now."""
         with self._locked() as file:
             end = _end(file)
-            if end + len(record) <= _FULL:
-                _write(file, record, end)
-                return
-            self._compact(file, end)
-        with self._locked() as file:
-            _write(file, record, _end(file))
+            if end + len(record) > _FULL:
+                self._compact(file, end)
+                return False
+            if os.pwrite(file, record, end) != len(record):
+                raise OSError("what the server returned cannot be remembered: the disk is full")
+            os.pwrite(file, _HEAD.pack(_MAGIC, end + len(record)), 0)
+            return True
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
@@ -117,8 +136,8 @@ class Store:
                 status = os.fstat(self._file)
                 # Else it was replaced while this waited, or since the last time.
                 if status.st_nlink:
-                    if status.st_size < _PAGE:
-                        os.pwrite(self._file, _HEAD.pack(_MAGIC, _PAGE, 0).ljust(_PAGE, b"\0"), 0)
+                    if not status.st_size:
+                        os.pwrite(self._file, _HEAD.pack(_MAGIC, _PAGE).ljust(_PAGE, b"\0"), 0)
                     yield self._file
                     return
             finally:
@@ -130,10 +149,11 @@ class Store:
         """Put a file in its place that has the newest results, and the names of all tools."""
         records = list(_records(os.pread(file, end - _PAGE, _PAGE)))
         names = list(dict.fromkeys(tool for _, tool, _ in records))[-NAMES:]
-        left, kept = KEPT, []
+        left, kept = 8 * KEPT, []
         oldest = time.time() - AGE
         for moment, tool, prints in reversed(records):
-            left -= len(prints)
+            # Many small ones are to leave room as well, or the file would be full again at once.
+            left -= _RECORD.size + len(tool) + 8 * len(prints)
             if left < 0 or moment < oldest:
                 break
             if prints:
@@ -145,26 +165,28 @@ class Store:
         )
         temporary = self._own.with_suffix(".new")
         with open(temporary, "wb") as new:
-            new.write(_HEAD.pack(_MAGIC, _PAGE + len(data), 0).ljust(_PAGE, b"\0") + data)
+            new.write(_HEAD.pack(_MAGIC, _PAGE + len(data)).ljust(_PAGE, b"\0") + data)
         temporary.rename(self._own)
-        os.pwrite(file, _HEAD.pack(_MAGIC, end, 1), 0)
 
     def _refresh(self) -> None:
         """Read what is new since the last time."""
-        changed = os.stat(self._directory).st_mtime_ns
-        if changed != self._listed:
-            # Within a tick of the clock after it the directory can change again and look the same.
-            self._listed = changed if time.time_ns() - changed > 1_000_000_000 else -1
-            for name in os.listdir(self._directory):
-                if name.endswith(_SUFFIX) and name not in self._others and name != self._own.name:
-                    with suppress(FileNotFoundError):
-                        self._others[name] = _Reader(self._directory / name)
-        for name, reader in list(self._others.items()):
+        if (now := time.monotonic()) > self._checked + _GONE:
+            self._changes.check()
+            self._checked = now
+        # Before it is read: what comes meanwhile is told of after.
+        if (last := self._changes.last()) != self._seen:
+            self._read()
+            self._seen = last
+
+    def _read(self) -> None:
+        for name in os.listdir(self._directory):
+            if name.endswith(_SUFFIX) and name not in self._others and name != self._own.name:
+                self._others[name] = _Reader(self._directory / name)
+        for name, reader in self._others.items():
             if reader.is_replaced():
+                self._others[name] = _Reader(self._directory / name)
                 reader.close()
-                self._others[name] = reader = _Reader(self._directory / name)
-            if data := reader.new():
-                self._take(_server_name(name), data)
+            self._take(*self._others[name].new())
 
     def _take(self, server: str, data: bytes) -> None:
         oldest = time.time() - AGE
@@ -184,86 +206,64 @@ class _Reader:
     """Another server's file."""
 
     def __init__(self, path: Path) -> None:
+        self._server = bytes.fromhex(path.stem).decode()
         self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        self._page: mmap.mmap | None = None
         self._read = _PAGE
 
-    def _head(self) -> tuple[int, int]:
-        """Where its valid part ends, 0 as long as it is being made; and whether it was replaced."""
-        if self._page is None:
-            if os.fstat(self._file).st_size < _PAGE:
-                return 0, 0
-            self._page = mmap.mmap(self._file, _PAGE, access=mmap.ACCESS_READ)
-        magic, end, replaced = _HEAD.unpack_from(self._page)
-        return (end, replaced) if magic == _MAGIC else (0, 0)
-
     def is_replaced(self) -> bool:
-        return bool(self._head()[1])
+        return not os.fstat(self._file).st_nlink
 
-    def new(self) -> bytes:
-        end = self._head()[0]
-        if end <= self._read:
-            return b""
-        data = os.pread(self._file, end - self._read, self._read)
+    def new(self) -> tuple[str, bytes]:
+        """Whose file it is, and its records since the last time."""
+        end = _end(self._file)
+        data = os.pread(self._file, end - self._read, self._read) if end > self._read else b""
         self._read += len(data)
-        return data
+        return self._server, data
 
     def close(self) -> None:
-        if self._page is not None:
-            self._page.close()
         os.close(self._file)
 
 
 def _end(file: int) -> int:
-    magic, end, _ = _HEAD.unpack(os.pread(file, _HEAD.size, 0))
-    if magic != _MAGIC:
-        raise OSError("what servers of this host returned is not to be read: a file of it is damaged")
+    """Where its valid part ends."""
+    head = os.pread(file, _HEAD.size, 0)
+    if not head:
+        # It is being made; whoever does that tells of it then.
+        return _PAGE
+    magic, end = _HEAD.unpack(head.ljust(_HEAD.size, b"\0"))
+    if magic != _MAGIC or end > os.fstat(file).st_size:
+        raise OSError(_DAMAGED)
     return int(end)
-
-
-def _write(file: int, record: bytes, end: int) -> None:
-    if os.pwrite(file, record, end) != len(record):
-        raise OSError("what the server returned cannot be remembered: the disk is full")
-    os.pwrite(file, _HEAD.pack(_MAGIC, end + len(record), 0), 0)
 
 
 def _records(data: bytes) -> Iterator[tuple[int, bytes, array[int]]]:
     at = 0
-    while at + _RECORD.size <= len(data):
+    while at < len(data):
+        if at + _RECORD.size > len(data):
+            raise OSError(_DAMAGED)
         moment, length, count = _RECORD.unpack_from(data, at)
         at += _RECORD.size
         prints = array("q")
         stop = at + length + count * prints.itemsize
         if stop > len(data):
-            return
+            raise OSError(_DAMAGED)
         prints.frombytes(data[at + length : stop])
         yield moment, data[at : at + length], prints
         at = stop
 
 
 _SUFFIX = ".prints"
+_DAMAGED = "what servers of this host returned is not to be read: a file of it is damaged"
 
 
 def _file_name(server: str) -> str:
     return server.encode().hex() + _SUFFIX
 
 
-def _server_name(name: str) -> str:
-    return bytes.fromhex(name.removesuffix(_SUFFIX)).decode()
-
-
-def _key(directory: Path) -> bytes:
-    """The session's own, made by whoever comes first."""
+def _changes(directory: Path) -> Changes:
+    """The session's own page with its key, made by whoever comes first."""
+    used = any(name.endswith(_SUFFIX) for name in os.listdir(directory))
     path = directory / "key"
-    temporary = directory / f"key.{os.getpid()}"
-    if not path.exists():
-        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with open(file, "wb") as new:
-            new.write(os.urandom(32))
-        with suppress(FileExistsError):
-            os.link(temporary, path)
-        temporary.unlink()
-    key = path.read_bytes()
-    if len(key) != 32:
-        raise OSError(f"{path} is damaged: remove {directory}")
-    return key
+    if used and not path.exists():
+        raise OSError(f"{path} was removed, and servers make use of it: restart the host")
+    return Changes(path, os.urandom(32))

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import struct
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -81,11 +85,137 @@ def test_a_writer_that_was_killed_leaves_a_whole_file(place: Path, cut: int) -> 
     assert set(mail.elsewhere()) == {1, 2}
 
 
-def test_a_file_that_is_damaged_is_not_written_to(place: Path) -> None:
-    files = Store("files", place)
-    next(place.glob("*.prints")).write_bytes(b"x" * 8192)
+@pytest.mark.parametrize("content", [b"x" * 8192, b"x", struct.pack("=8sQ", b"flows 2\0", 1 << 40)])
+def test_a_file_that_is_damaged_is_neither_written_to_nor_passed_over(place: Path, content: bytes) -> None:
+    files, mail = Store("files", place), Store("mail", place)
+    files.keep("read", {1})
+    assert not mail.alone()
+    (file,) = place.glob(f"{b'files'.hex()}*")
+    file.write_bytes(content)
     with pytest.raises(OSError, match="damaged"):
+        files.keep("read", {2})
+    Store("other", place)
+    for look in (mail.elsewhere, mail.elsewhere, mail.used, mail.alone):
+        with pytest.raises(OSError, match="damaged"):
+            look()
+
+
+def test_a_record_that_is_not_whole_is_damage(place: Path) -> None:
+    files, mail = Store("files", place), Store("mail", place)
+    files.keep("read", {1})
+    (file,) = place.glob(f"{b'files'.hex()}*")
+    os.truncate(file, file.stat().st_size - 1)
+    file.write_bytes(struct.pack("=8sQ", b"flows 2\0", file.stat().st_size) + file.read_bytes()[16:])
+    with pytest.raises(OSError, match="damaged"):
+        mail.elsewhere()
+
+
+def test_a_directory_that_was_removed_is_seen_to_be_gone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = Store("files", place)
+    assert files.alone()
+    for file in place.iterdir():
+        file.unlink()
+    place.rmdir()
+    with pytest.raises(OSError, match="No such file"):
         files.keep("read", {1})
+    monkeypatch.setattr(store, "_GONE", -1)
+    with pytest.raises(OSError, match="removed"):
+        files.elsewhere()
+
+
+def test_a_key_that_was_removed_is_not_made_anew(place: Path) -> None:
+    Store("files", place)
+    (place / "key").unlink()
+    with pytest.raises(OSError, match="restart the host"):
+        Store("mail", place)
+
+
+def test_small_results_leave_room_for_more_when_the_file_is_full(place: Path) -> None:
+    files, mail = Store("files", place), Store("mail", place)
+    (file,) = place.glob(f"{b'files'.hex()}*")
+    replaced = set()
+    for number in range(40_000):
+        files.keep("a tool with a name that is longer than its results are", {number})
+        replaced.add(file.stat().st_ino)
+    assert len(replaced) < 5 and file.stat().st_size < 2 << 20
+    assert 39_999 in mail.elsewhere()
+
+
+#: A server that keeps numbers and says so of each; it goes on when it is told to.
+SERVER = """
+import sys
+from pathlib import Path
+from mcpbox.flows.store import Store
+store = Store(sys.argv[1], Path(sys.argv[2]))
+print("joined", flush=True)
+input()
+for number in range(int(sys.argv[3]), int(sys.argv[4])):
+    store.keep(f"tool{number % 7}", [number])
+    print(number, flush=True)
+    input()
+"""
+
+
+def server(name: str, place: Path, first: int, end: int) -> subprocess.Popen[str]:
+    words = [sys.executable, "-c", SERVER, name, str(place), str(first), str(end)]
+    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def kept(server: subprocess.Popen[str]) -> str:
+    """The next number that it has kept, "" if there are no more."""
+    assert server.stdin and server.stdout
+    line = server.stdout.readline().strip()
+    with suppress(BrokenPipeError):
+        os.write(server.stdin.fileno(), b"\n")
+    return line
+
+
+def test_what_servers_keep_at_once_is_seen_as_soon_as_they_say_so(place: Path) -> None:
+    mail = Store("mail", place)
+    assert mail.alone()
+    with ExitStack() as stack:
+        # Two of them are one server, started twice.
+        servers = [
+            stack.enter_context(server(name, place, first, first + 500))
+            for name, first in (("a", 0), ("b", 10_000), ("b", 20_000), ("c", 30_000))
+        ]
+        running = {each.stdout: each for each in servers if each.stdout}
+        said = 0
+        while running:
+            for readable in select.select(list(running), [], [])[0]:
+                line = kept(running[readable])
+                if not line:
+                    del running[readable]
+                elif line == "joined":
+                    assert not mail.alone()
+                else:
+                    said += 1
+                    assert int(line) in mail.elsewhere()
+    assert said == 4 * 500 and len(mail.elsewhere()) == said
+
+
+def test_what_a_server_kept_is_seen_wherever_it_is_killed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file is full again and again meanwhile, and the one in its place is read from the beginning."""
+    small = "import mcpbox.flows.store as s; s._FULL, s.KEPT = 6000, 64\n"
+    monkeypatch.setattr(sys.modules[__name__], "SERVER", small + SERVER)
+    mail = Store("mail", place)
+    for first in range(0, 16_000, 1000):
+        with server("files", place, first, first + 1000) as files:
+            assert kept(files) == "joined"
+            # From one to the next it gets a little further.
+            for number in range(first, first + 30 + first // 1000 % 8):
+                assert kept(files) == str(number)
+                assert number in mail.elsewhere()
+            files.kill()
+    assert not list(_open_readers(place))
+
+
+def _open_readers(place: Path) -> Iterator[str]:
+    """Files that were replaced and are still open."""
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            if str(place) in (target := os.readlink(link)) and target.endswith("(deleted)"):
+                yield target
 
 
 def test_what_is_old_is_forgotten(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

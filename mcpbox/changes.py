@@ -1,0 +1,80 @@
+"""A page in memory that processes share, by which each tells the others that it has changed something.
+
+To look at it takes no call of the system's. Whoever has changed something writes another number, that nobody can have
+seen: so none is missed, in whatever order several write, and there is no lock that a stopped process could hold.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from contextlib import suppress
+from pathlib import Path
+
+_PAGE = 4096
+_MAGIC = b"changes\0"
+_DATA = 16
+
+
+class Changes:
+    """The page in the file ``path``, made with ``data`` if it is not there. Methods raise OSError.
+
+    ``sync``: what is made outlasts a loss of power.
+    """
+
+    def __init__(self, path: Path, data: bytes = b"", *, sync: bool = False) -> None:
+        self._path = path
+        if not path.exists():
+            _make(path, data, sync)
+        self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            # What lies behind the end of a file cannot be looked at in memory.
+            if os.fstat(self._file).st_size != _PAGE:
+                raise OSError(f"{path} is damaged")
+            self._page = mmap.mmap(self._file, _PAGE, access=mmap.ACCESS_READ)
+        except BaseException:
+            os.close(self._file)
+            raise
+        self._words = memoryview(self._page).cast("Q")
+        self.data = self._page[_DATA : _DATA + len(data)]
+        try:
+            self.check()
+        except OSError:
+            self.close()
+            raise
+
+    def last(self) -> int:
+        """Another number after each change that was told of."""
+        return self._words[1]
+
+    def tell(self) -> None:
+        """Something has changed: whoever looks after this has returned sees that."""
+        self.check()
+        os.pwrite(self._file, os.urandom(8), len(_MAGIC))
+
+    def check(self) -> None:
+        """See whether the file still is what others find at its path."""
+        if not os.fstat(self._file).st_nlink or self._page[: len(_MAGIC)] != _MAGIC:
+            raise OSError(f"{self._path} is damaged, or was removed")
+
+    def close(self) -> None:
+        self._words.release()
+        self._page.close()
+        os.close(self._file)
+
+
+def _make(path: Path, data: bytes, sync: bool) -> None:
+    """The file, whole or not there at all, and the first of two that are made at once."""
+    temporary = path.with_name(f"{path.name}.{os.urandom(6).hex()}")
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        page = (_MAGIC + os.urandom(8) + data).ljust(_PAGE, b"\0")
+        if os.write(file, page) != _PAGE:
+            raise OSError(f"{path} cannot be made: the disk is full")
+        if sync:
+            os.fsync(file)
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        os.close(file)
+        temporary.unlink()
