@@ -1,7 +1,7 @@
 """A page in memory that processes share, by which each tells the others that it has changed something.
 
-To look at it takes no call of the system's. Whoever has changed something writes another number, that nobody can have
-seen: so none is missed, in whatever order several write, and there is no lock that a stopped process could hold.
+To look at it takes no call of the system's. Whoever has changed something writes another number, which nobody can have
+seen before: so none is missed, in whatever order several write, and there is no lock that a stopped process could hold.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from pathlib import Path
 
 _PAGE = 4096
 _MAGIC = b"changes\0"
-_DATA = 16
+#: Of the numbers, in words of eight bytes, and of the data, in bytes.
+_FIRST, _DATA = 1, 24
 
 
 class Changes:
     """The page in the file ``path``, made with ``data`` if it is not there. Methods raise OSError.
 
+    There are two numbers, for changes of two kinds.
     ``sync``: what is made outlasts a loss of power.
     """
 
@@ -43,14 +45,13 @@ class Changes:
             self.close()
             raise
 
-    def last(self) -> int:
+    def last(self, kind: int = 0) -> int:
         """Another number after each change that was told of."""
-        return self._words[1]
+        return self._words[_FIRST + kind]
 
-    def tell(self) -> None:
+    def tell(self, kind: int = 0) -> None:
         """Something has changed: whoever looks after this has returned sees that."""
-        self.check()
-        os.pwrite(self._file, os.urandom(8), len(_MAGIC))
+        os.pwrite(self._file, os.urandom(8), 8 * (_FIRST + kind))
 
     def check(self) -> None:
         """See whether the file still is what others find at its path."""
@@ -68,7 +69,7 @@ def _make(path: Path, data: bytes, sync: bool) -> None:
     temporary = path.with_name(f"{path.name}.{os.urandom(6).hex()}")
     file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        page = (_MAGIC + os.urandom(8) + data).ljust(_PAGE, b"\0")
+        page = (_MAGIC + bytes(16) + data).ljust(_PAGE, b"\0")
         if os.write(file, page) != _PAGE:
             raise OSError(f"{path} cannot be made: the disk is full")
         if sync:

@@ -37,6 +37,8 @@ _MAGIC = b"flows 2\0"
 _RECORD = struct.Struct("=QII")
 #: Seconds after which it is seen that the directory was removed.
 _GONE = 1.0
+#: What is told of: anything at all, and before that, that there is another file.
+_ANYTHING, _FILES = 0, 1
 #: Bytes of a file that is full: twice what is kept, and a name for each tool and for the newest result.
 _FULL = _PAGE + 2 * 8 * KEPT + (NAMES + 1) * (_RECORD.size + LONGEST_NAME)
 
@@ -52,7 +54,7 @@ class Store:
         self._own = self._directory / _file_name(server)
         self._noted: set[str] = set()
         self._others: dict[str, _Reader] = {}
-        self._seen: int | None = None
+        self._seen = self._listed = -1
         self._checked = 0.0
         self._known: dict[int, Origin] = {}
         self._used: dict[Origin, None] = {}
@@ -61,7 +63,7 @@ class Store:
             # So that the others are not alone.
             with self._locked():
                 pass
-            self._changes.tell()
+            self._tell(_FILES)
         except OSError:
             self.close()
             raise
@@ -110,12 +112,19 @@ class Store:
         # Another process of this server may fill it again in between.
         if not any(self._put(record) for _ in range(3)):
             raise OSError("what the server returned cannot be remembered: its file is full")
-        self._changes.tell()
+        self._tell()
+
+    def _tell(self, *kinds: int) -> None:
+        self._check()
+        for kind in (*kinds, _ANYTHING):
+            self._changes.tell(kind)
 
     def _put(self, record: bytes) -> bool:
         """Whether it is in the file; if not, that was full, and there is another now."""
-        with self._locked() as file:
+        with self._locked() as (file, size):
             end = _end(file)
+            if end > size:
+                raise OSError(_DAMAGED)
             if end + len(record) > _FULL:
                 self._compact(file, end)
                 return False
@@ -125,8 +134,8 @@ class Store:
             return True
 
     @contextmanager
-    def _locked(self) -> Iterator[int]:
-        """The own file, made if it is not there, under its lock; it stays open, since each result is put into it."""
+    def _locked(self) -> Iterator[tuple[int, int]]:
+        """The own file and its size, made if it is not there, under its lock; it stays open: there will be more."""
         while True:
             if self._file < 0:
                 flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -136,9 +145,8 @@ class Store:
                 status = os.fstat(self._file)
                 # Else it was replaced while this waited, or since the last time.
                 if status.st_nlink:
-                    if not status.st_size:
-                        os.pwrite(self._file, _HEAD.pack(_MAGIC, _PAGE).ljust(_PAGE, b"\0"), 0)
-                    yield self._file
+                    size = status.st_size or os.pwrite(self._file, _HEAD.pack(_MAGIC, _PAGE).ljust(_PAGE, b"\0"), 0)
+                    yield self._file, size
                     return
             finally:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
@@ -168,25 +176,34 @@ class Store:
             new.write(_HEAD.pack(_MAGIC, _PAGE + len(data)).ljust(_PAGE, b"\0") + data)
         temporary.rename(self._own)
 
-    def _refresh(self) -> None:
-        """Read what is new since the last time."""
+    def _check(self) -> None:
         if (now := time.monotonic()) > self._checked + _GONE:
             self._changes.check()
             self._checked = now
+
+    def _refresh(self) -> None:
+        """Read what is new since the last time."""
+        self._check()
         # Before it is read: what comes meanwhile is told of after.
         if (last := self._changes.last()) != self._seen:
             self._read()
             self._seen = last
 
     def _read(self) -> None:
-        for name in os.listdir(self._directory):
-            if name.endswith(_SUFFIX) and name not in self._others and name != self._own.name:
-                self._others[name] = _Reader(self._directory / name)
+        if (listed := self._changes.last(_FILES)) != self._listed:
+            for name in os.listdir(self._directory):
+                if name.endswith(_SUFFIX) and name not in self._others and name != self._own.name:
+                    self._others[name] = _Reader(self._directory / name)
+            self._listed = listed
         for name, reader in self._others.items():
-            if reader.is_replaced():
-                self._others[name] = _Reader(self._directory / name)
+            status = os.fstat(reader.file)
+            if not status.st_nlink:
+                # Another was put in its place.
+                self._others[name] = new = _Reader(self._directory / name)
                 reader.close()
-            self._take(*self._others[name].new())
+                reader, status = new, os.fstat(new.file)
+            if data := reader.new(status.st_size):
+                self._take(reader.server, data)
 
     def _take(self, server: str, data: bytes) -> None:
         oldest = time.time() - AGE
@@ -206,32 +223,31 @@ class _Reader:
     """Another server's file."""
 
     def __init__(self, path: Path) -> None:
-        self._server = bytes.fromhex(path.stem).decode()
-        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        self.server = bytes.fromhex(path.stem).decode()
+        self.file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         self._read = _PAGE
 
-    def is_replaced(self) -> bool:
-        return not os.fstat(self._file).st_nlink
-
-    def new(self) -> tuple[str, bytes]:
-        """Whose file it is, and its records since the last time."""
-        end = _end(self._file)
-        data = os.pread(self._file, end - self._read, self._read) if end > self._read else b""
-        self._read += len(data)
-        return self._server, data
+    def new(self, size: int) -> bytes:
+        """Its records since the last time, when it is of this size now."""
+        # As long as all of it was read, what is new makes it longer.
+        if size == self._read or not size:
+            return b""
+        new = _end(self.file) - self._read
+        # It may have grown since.
+        data = os.pread(self.file, min(new, 2 * _FULL), self._read)
+        if len(data) != new:
+            raise OSError(_DAMAGED)
+        self._read += new
+        return data
 
     def close(self) -> None:
-        os.close(self._file)
+        os.close(self.file)
 
 
 def _end(file: int) -> int:
     """Where its valid part ends."""
-    head = os.pread(file, _HEAD.size, 0)
-    if not head:
-        # It is being made; whoever does that tells of it then.
-        return _PAGE
-    magic, end = _HEAD.unpack(head.ljust(_HEAD.size, b"\0"))
-    if magic != _MAGIC or end > os.fstat(file).st_size:
+    magic, end = _HEAD.unpack(os.pread(file, _HEAD.size, 0).ljust(_HEAD.size, b"\0"))
+    if magic != _MAGIC or end < _PAGE:
         raise OSError(_DAMAGED)
     return int(end)
 
