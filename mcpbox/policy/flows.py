@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 CARRIERS = {"tools/call": "name", "resources/read": "uri", "prompts/get": "name", "tasks/result": "", "tasks/get": ""}
 #: Requests of the host's that say nothing of what the model has seen.
 SILENT = frozenset(("ping", "initialize", "server/discover", "logging/setLevel"))
-#: Of this server's own results, and of running tasks, so many are remembered.
+#: Of this server's own results so many fingerprints are remembered, at most a quarter more; of running tasks.
 OWN = 1 << 16
 TASKS = 1024
 #: Origins named in one record, and the flows that are counted.
@@ -120,18 +120,23 @@ class Flows:
         target = self._target(request, value)
         if request.method == "tools/call" and "result" in message.value:
             self._store.note(target)
-        text = _text(value)
+        shared = self._arriving != "off" and not self._store.alone()
         sensitive = any(fnmatchcase(target, pattern) for pattern in self._sensitive)
+        if not (shared or sensitive or self._finds):
+            return
+        text = _text(value)
         sensitive = sensitive or (self._finds is not None and self._finds(text))
-        if not sensitive and (self._arriving == "off" or self._store.alone()):
+        if not (shared or sensitive):
             return
         prints = self._prints.of(text)
         if sensitive:
             self._store.keep(target, prints)
         if self._arriving != "off":
             self._own |= dict.fromkeys(prints)
-            for number in list(self._own)[: max(0, len(self._own) - OWN)]:
-                del self._own[number]
+            # Not each time by a few, which would have the whole of it copied for each result.
+            if len(self._own) > OWN + OWN // 4:
+                for number in list(self._own)[: len(self._own) - OWN]:
+                    del self._own[number]
 
     def _target(self, request: Request, value: Any) -> str:
         """The tool, resource or prompt whose result it is, though it comes later, as that of a task."""
@@ -154,8 +159,8 @@ def _text(value: Any) -> str:
         text = _JSON.encode(value).decode()
     except OverflowError:
         # Numbers of more than 64 bits.
-        text = json.dumps(value, ensure_ascii=False)
-    if '"blob"' in text:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if '"blob":"' in text:
         text += " ".join(_blobs(value))
     return text
 

@@ -116,6 +116,16 @@ def test_a_value_is_found_however_short(value: str, said: str) -> None:
     assert found["a"].value
 
 
+@pytest.mark.parametrize("more", ["", "jürgen.groß@wonderland-corp.co.uk"])
+def test_each_of_many_values_is_found(more: str) -> None:
+    said = ["alice@wonderland-corp.co.uk", "+49 170 1234567", "acct_1A2b3C4d5E6f7G8h", more, "ID-0123456789-abc"]
+    known = kept(" and ".join(filter(None, said)))
+    for value in filter(None, said):
+        assert PRINTS.overlap(f"<{value}>", known, set())["a"].value
+    for identifier in ("acct_1A2b3C4d5E6f7G8h", "ID-0123456789-abc"):
+        assert PRINTS.overlap(f"<{identifier[::-1]}>", known, set())["a"].value
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -158,7 +168,7 @@ def test_any_text_is_read(one: str, two: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["a" * 200_000, "@" * 200_000, "1 " * 100_000, "1" * 200_000, "a@b." * 50_000, "%41" * 60_000, "\\u0041" * 30_000,
-     "AAAA" * 50_000, "é\u200b" * 60_000, "-_" * 100_000, "123 " * 50_000],
+     "AAAA" * 50_000, "é\u200b" * 60_000, "-_" * 100_000, "123 " * 50_000, ("a-" * 127 + " ") * 1000],
 )  # fmt: skip
 def test_no_text_takes_long(text: str) -> None:
     """The suite's own limit is the test: what is quadratic in these takes hours."""

@@ -80,6 +80,10 @@ def test_it_is_seen_wherever_the_host_says_it(place: Path, message: Message) -> 
             request("resources/read", uri="file:///read"),
             {"contents": [{"uri": "x", "blob": base64.b64encode(SECRET.encode()).decode()}]},
         ),
+        (
+            request("resources/read", uri="file:///read"),
+            {"contents": [{"size": 1 << 70, "blob": base64.b64encode(SECRET.encode()).decode()}]},
+        ),
         (request("prompts/get", name="read"), {"messages": [{"content": {"type": "text", "text": SECRET}}]}),
         (call("read"), {"isError": True, "content": [{"type": "text", "text": SECRET}]}),
     ],
@@ -121,6 +125,17 @@ def test_a_servers_own_data_may_come_back(place: Path) -> None:
     returned(mail, call("inbox"), text("On Monday Bob wrote: " + SECRET))
     assert mail.judge(Side.CLIENT, call("reply", body=RUN)) is None
     assert files.judge(Side.CLIENT, call("write", body="acct_1A2b3C4d5E6f7G8h")) is None
+
+
+def test_of_its_own_data_the_newest_is_known(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcpbox.policy.flows.OWN", 400)
+    files, mail = flows(place, "files", sensitive=("*",)), flows(place, "mail", "block")
+    said = [f"Letter number {n}: {''.join(str(hash((n, k)))[1:] for k in range(9))}" for n in range(300)]
+    for each in said:
+        returned(mail, call("read"), text(each))
+        returned(files, call("read"), text(each))
+    assert [mail.judge(Side.CLIENT, call("send", body=each)) for each in said[-20:]] == [None] * 20
+    assert isinstance(mail.judge(Side.CLIENT, call("send", body=said[0])), Refuse)
 
 
 @pytest.mark.parametrize("said", [WEATHER, "confidential", "Thursday", {"n": 11}, None, [], "finance group"])
