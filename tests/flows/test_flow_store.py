@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-import select
+import selectors
 import signal
 import struct
 import subprocess
@@ -179,13 +179,16 @@ def test_what_servers_keep_at_once_is_seen_as_soon_as_they_say_so(place: Path) -
             stack.enter_context(server(name, place, first, first + 500))
             for name, first in (("a", 0), ("b", 10_000), ("b", 20_000), ("c", 30_000))
         ]
-        running = {each.stdout: each for each in servers if each.stdout}
+        waiting = stack.enter_context(selectors.DefaultSelector())
+        for each in servers:
+            assert each.stdout
+            waiting.register(each.stdout, selectors.EVENT_READ, each)
         said = 0
-        while running:
-            for readable in select.select(list(running), [], [])[0]:
-                line = kept(running[readable])
+        while waiting.get_map():
+            for key, _ in waiting.select():
+                line = kept(key.data)
                 if not line:
-                    del running[readable]
+                    waiting.unregister(key.fileobj)
                 elif line == "joined":
                     assert not mail.alone()
                 else:
