@@ -59,9 +59,10 @@ class Changes:
             raise OSError(f"{self._path} is damaged, or was removed")
 
     def close(self) -> None:
-        self._words.release()
-        self._page.close()
-        os.close(self._file)
+        """Nothing more is told; what was seen last can still be asked for."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
 
 def _make(path: Path, data: bytes, sync: bool) -> None:

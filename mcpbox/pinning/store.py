@@ -1,7 +1,7 @@
 """What every server of this user has said of itself, and what of that was approved: one SQLite file for all sessions.
 
-Written by many processes at once, each of which may be killed at any moment: every change is one transaction. What is
-kept of a server is bounded; beyond that nothing of it is stored, and the caller told so.
+Written by many processes at once, each of which may be killed at any moment: every change is one transaction, and then
+the others are told. What is kept of a server is bounded; beyond that nothing of it is stored, and the caller told so.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from mcpbox import paths
+from mcpbox.changes import Changes
 from mcpbox.definitions import GREETING, MAX_DEFINITIONS
 from mcpbox.errors import McpboxError
 from mcpbox.policy.base import Known, Seen, Sight
@@ -28,6 +29,8 @@ VERSION = 1
 MAX_BYTES = 32 << 20
 #: Seconds to wait for another process that writes; a transaction takes milliseconds.
 PATIENCE = 5.0
+#: Seconds after which SQLite is asked in any case: whoever else writes to the file, or removes the page, tells nobody.
+AGAIN = 1.0
 #: Definitions of one server that others are compared with, and characters of their names (server/tools has 128).
 MAX_NEIGHBOURS, MAX_NEIGHBOUR_NAME = 1000, 256
 
@@ -95,14 +98,26 @@ class Store:
             self._db = _open(path)
         except (OSError, sqlite3.Error) as error:
             raise McpboxError(f"{path}: {error}", _MEND) from None
+        try:
+            self._changes = Changes(path.with_suffix(".changes"), sync=True)
+        except OSError as error:
+            self._db.close()
+            raise McpboxError(str(error), "if it is damaged, remove it: it is made anew") from None
+        self._version, self._told, self._asked = 0, -1, 0.0
 
     def close(self) -> None:
         self._db.close()
+        self._changes.close()
+        self._told = -1
 
     def version(self) -> int:
-        """Another number whenever another process has written."""
-        (found,) = self._execute("PRAGMA data_version").fetchone()
-        return int(found)
+        """Another number whenever another process has written: from when its method returns, or within a second."""
+        told, now = self._changes.last(), time.monotonic()
+        # SQLite takes two locks to say it, and each call to a tool would wait for them.
+        if told != self._told or now > self._asked + AGAIN:
+            (self._version,) = self._execute("PRAGMA data_version").fetchone()
+            self._told, self._asked = told, now
+        return self._version
 
     def known(self, server: str) -> Known:
         """What a session has to know of the server."""
@@ -304,12 +319,9 @@ class Store:
 
     def has_twin(self, server: str, seen: Seen, kind: str, *, lock: str) -> bool:
         """Whether the very same is approved of another server that is the same code, as under another name."""
-        found = self._execute(
-            "SELECT 1 FROM definitions WHERE server != ? AND kind = ? AND name = ? AND approved = ? "
-            "AND approved_lock = ? AND ? != ''",
-            (server, kind, seen.name, seen.digest, lock, lock),
-        )
-        return found.fetchone() is not None
+        query = "SELECT 1 FROM definitions WHERE server != ? AND kind = ? AND name = ? AND approved = ? "
+        values = (server, kind, seen.name, seen.digest, lock, lock)
+        return self._execute(f"{query}AND approved_lock = ? AND ? != ''", values).fetchone() is not None
 
     def _execute(self, query: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         try:
@@ -328,6 +340,10 @@ class Store:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
+        try:
+            self._changes.tell()
+        except OSError as error:
+            raise McpboxError(f"{self._path}: changed, and other sessions cannot be told of it: {error}") from None
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+import select
 import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from pinning.sightings import sight, tool
 from mcpbox.errors import McpboxError
 from mcpbox.pinning import store
 from mcpbox.pinning.store import Store
-from mcpbox.policy.base import Sight
+from mcpbox.policy.base import Known, Sight
 
 
 @pytest.fixture
@@ -124,6 +126,42 @@ def test_another_process_s_approval_shows_in_the_version(pins: Store) -> None:
     assert pins.known("s").approved == {("tool", "a"): tool("a").digest}
 
 
+def test_what_another_program_wrote_shows_in_the_version_after_a_while(
+    pins: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sight(pins, tool("a"))
+    before = pins.version()
+    with sqlite3.connect(store.file()) as database:
+        database.execute("DELETE FROM definitions")
+    database.close()
+    monkeypatch.setattr(store, "AGAIN", 0)
+    assert pins.version() != before
+
+
+def test_a_page_that_was_removed_is_made_anew_and_a_damaged_one_says_what_mends_it(
+    pins: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = pins.version()
+    page = store.file().with_suffix(".changes")
+    page.unlink()
+    other = store.open_store()
+    sight(other, tool("a"))
+    monkeypatch.setattr(store, "AGAIN", 0)
+    assert pins.version() != before
+    other.close()
+    page.write_bytes(b"")
+    with pytest.raises(McpboxError, match="damaged") as raised:
+        store.open_store()
+    assert "remove it" in raised.value.hint
+
+
+def test_a_store_that_was_closed_answers_nothing(pins: Store) -> None:
+    pins.version()
+    pins.close()
+    with pytest.raises(McpboxError, match="Cannot operate"):
+        pins.version()
+
+
 def test_neighbours_are_the_others_definitions(pins: Store) -> None:
     sight(pins, tool("a"))
     sight(pins, tool("x"), server="t")
@@ -141,7 +179,7 @@ def test_the_files_are_the_users_alone(pins: Store) -> None:
     sight(pins, tool("a"))
     files = sorted(path for path in store.file().parent.iterdir() if path.name.startswith("definitions"))
     assert [path.name for path in files] == [
-        "definitions.db", "definitions.db-shm", "definitions.db-wal", "definitions.lock",
+        "definitions.changes", "definitions.db", "definitions.db-shm", "definitions.db-wal", "definitions.lock",
     ]  # fmt: skip
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
 
@@ -177,6 +215,57 @@ if own == "0":
     pins._db.execute("DELETE FROM definitions")
     os.kill(os.getpid(), 9)
 """
+
+
+#: Approves and revokes, each time saying so when it is done.
+DECIDING = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pinning.sightings import sight, tool
+from mcpbox.pinning import store
+pins, own = store.open_store(), sys.argv[2]
+sight(pins, tool("a"), server=own, pin=False)
+for turn in range(int(sys.argv[3])):
+    assert pins.approve(own, [("tool", "a", tool("a").digest)], by="user") == 1
+    print("approved", flush=True)
+    sys.stdin.readline()
+    assert pins.revoke(own, [("tool", "a")]) == 1
+    print("revoked", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_what_many_processes_decide_holds_as_soon_as_they_say_so(pins: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "AGAIN", 3600)
+    words = [sys.executable, "-c", DECIDING, str(Path(__file__).parents[1])]
+    remembered: dict[str, tuple[int, Known]] = {}
+    with ExitStack() as stack:
+        deciders = {
+            process.stdout: (process, own)
+            for own in "stu"
+            for process in (
+                stack.enter_context(
+                    subprocess.Popen([*words, own, "60"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                ),
+            )
+            if process.stdout
+        }
+        said = 0
+        while deciders:
+            for readable in select.select(list(deciders), [], [])[0]:
+                process, own = deciders[readable]
+                if not (line := readable.readline().strip()):
+                    del deciders[readable]
+                    continue
+                said += 1
+                # As the policy does it.
+                version = pins.version()
+                if own not in remembered or remembered[own][0] != version:
+                    remembered[own] = version, pins.known(own)
+                assert (("tool", "a") in remembered[own][1].approved) == (line == "approved"), said
+                assert process.stdin
+                os.write(process.stdin.fileno(), b"\n")
+    assert said == 3 * 120
 
 
 def test_many_processes_at_once_have_one_first_and_a_killed_one_leaves_nothing_half_done(home: Path) -> None:
