@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from mcpbox import paths
 from mcpbox.audit import chain, content, ledger
+from mcpbox.digests import sha256
 from mcpbox.errors import McpboxError, UsageError
 
 #: Bytes of one file of a session; the chain goes on in the next.
@@ -54,7 +55,7 @@ class Log:
         if not (ledger.SAFE.fullmatch(name) and ledger.SAFE.fullmatch(session)):
             raise UsageError(f"{name!r} with the session {session!r} cannot be put on record", "accepted: a file name")
         self.name, self.session = name, session
-        self.full, self._key = content == "full", b""
+        self.full, self._key, self._sha256 = content == "full", b"", sha256
         # The gateway of egress records from a thread of its own.
         self._lock, self._heading = threading.Lock(), threading.Lock()
         self._wake, self._closing = threading.Event(), threading.Event()
@@ -85,7 +86,7 @@ class Log:
     def record(self, event: Mapping[str, Any], content: Any = None) -> None:
         """Write one event. Raises OSError: what cannot be recorded must not happen."""
         fields = chain.plain(event)
-        more = None if content is None else self._kept(content)
+        more = {} if content is None else self._kept(content)
         with self._lock:
             if self._fd < 0:
                 raise OSError(errno.EBADF, f"{self.path}: the session's record is closed")
@@ -93,7 +94,7 @@ class Log:
                 return
             if self._counted:
                 self._put_counts()
-            self._put(fields if more is None else {**fields, **more})
+            self._put(fields, more)
             if self._seq - self._headed >= HEAD_RECORDS and not self._wake.is_set():
                 self._wake.set()
 
@@ -176,7 +177,8 @@ class Log:
 
     def _kept(self, value: Any) -> dict[str, Any]:
         try:
-            self._key = self._key or content.key()
+            if not self._key:
+                self._key, self._sha256 = content.key(), content.sha256()
         except McpboxError as error:
             # In the middle of a session whoever records knows of nothing else.
             raise OSError(errno.EINVAL, error.message) from None
@@ -196,9 +198,9 @@ class Log:
         self._put({"event": "counted", "counts": dict(self._counted)})
         self._counted.clear()
 
-    def _put(self, fields: Mapping[str, Any]) -> None:
+    def _put(self, fields: Mapping[str, Any], more: Mapping[str, Any] = {}) -> None:
         own = {"seq": self._seq, "time": chain.stamp(time.time_ns()), "session": self.session, "prev": self._prev}
-        line = chain.encode({**fields, **own})
+        line = chain.encode({**fields, **more, **own})
         size = len(line) + 1
         if self._size and self._size + size > SEGMENT_BYTES:
             self._next()
@@ -209,7 +211,7 @@ class Log:
         self._size += size
         self._total += size
         self._seq += 1
-        self._prev = chain.digest(line)
+        self._prev = self._sha256(line).hexdigest()
 
     def _next(self) -> None:
         os.fsync(self._fd)
