@@ -48,6 +48,10 @@ class Credentials:
     def judge(self, side: Side, message: Message) -> Verdict:
         if side is Side.CLIENT:
             return None
+        # Most results ask for nothing.
+        if isinstance(message, Response) and "error" not in message.value:
+            if field(message.value, "result", "inputRequests") is None:
+                return None
         for params in _elicitations(message):
             if refused := _form(params) if field(params, "mode") != _MODE_URL else _url(params):
                 return refused
