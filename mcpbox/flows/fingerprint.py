@@ -210,6 +210,9 @@ def _numbers(data: bytes) -> Iterator[str]:
     end = 0
     while (start := runs.find(_LONG_NUMERIC, end)) >= 0:
         end = runs.find(b" ", start)
+        # Blanks that indent a line, and short numbers in a row.
+        if len(data[start:end].translate(None, b" -")) < _FEWEST_DIGITS:
+            continue
         # What follows a number is looked at, two characters of it.
         for match in _NUMBER.finditer(data, start, end + 2):
             number = match[0]
