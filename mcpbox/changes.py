@@ -28,22 +28,19 @@ class Changes:
         self._path = path
         if not path.exists():
             _make(path, data, sync)
-        self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
+            status = os.fstat(file)
             # What lies behind the end of a file cannot be looked at in memory.
-            if os.fstat(self._file).st_size != _PAGE:
+            if status.st_size != _PAGE:
                 raise OSError(f"{path} is damaged")
-            self._page = mmap.mmap(self._file, _PAGE, access=mmap.ACCESS_READ)
-        except BaseException:
-            os.close(self._file)
-            raise
+            self._page = mmap.mmap(file, _PAGE)
+        finally:
+            os.close(file)
+        self._file = status.st_dev, status.st_ino
         self._words = memoryview(self._page).cast("Q")
         self.data = self._page[_DATA : _DATA + len(data)]
-        try:
-            self.check()
-        except OSError:
-            self.close()
-            raise
+        self.check()
 
     def last(self, kind: int = 0) -> int:
         """Another number after each change that was told of."""
@@ -51,18 +48,15 @@ class Changes:
 
     def tell(self, kind: int = 0) -> None:
         """Something has changed: whoever looks after this has returned sees that."""
-        os.pwrite(self._file, os.urandom(8), 8 * (_FIRST + kind))
+        self._words[_FIRST + kind] = int.from_bytes(os.urandom(8))
 
     def check(self) -> None:
         """See whether the file still is what others find at its path."""
-        if not os.fstat(self._file).st_nlink or self._page[: len(_MAGIC)] != _MAGIC:
-            raise OSError(f"{self._path} is damaged, or was removed")
-
-    def close(self) -> None:
-        """Nothing more is told; what was seen last can still be asked for."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        with suppress(FileNotFoundError):
+            status = os.stat(self._path, follow_symlinks=False)
+            if (status.st_dev, status.st_ino) == self._file and self._page[: len(_MAGIC)] == _MAGIC:
+                return
+        raise OSError(f"{self._path} is damaged, or was removed")
 
 
 def _make(path: Path, data: bytes, sync: bool) -> None:

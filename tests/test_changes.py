@@ -24,8 +24,6 @@ def test_another_s_change_is_seen_and_ones_own(tmp_path: Path) -> None:
     before = one.last()
     two.tell(1)
     assert one.last(1) == two.last(1) != 0 and one.last() == before
-    for each in (one, two):
-        each.close()
 
 
 MAKE = "import sys; from pathlib import Path; from mcpbox.changes import Changes; input()\n"
@@ -59,7 +57,7 @@ def test_a_page_that_is_damaged_is_an_error(tmp_path: Path, content: bytes) -> N
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
-    Changes(tmp_path / "other").close()
+    Changes(tmp_path / "other")
     (tmp_path / "page").symlink_to("other")
     with pytest.raises(OSError, match="page"):
         Changes(tmp_path / "page")
@@ -74,4 +72,3 @@ def test_a_page_that_was_removed_or_overwritten_is_found_out(tmp_path: Path) -> 
         spoil(tmp_path / "page")
         with pytest.raises(OSError, match="damaged, or was removed"):
             page.check()
-        page.close()

@@ -104,7 +104,6 @@ class Store:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-        self._changes.close()
 
     def _append(self, tool: str, prints: array[int]) -> None:
         name = tool.encode()[:LONGEST_NAME]

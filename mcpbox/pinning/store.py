@@ -107,7 +107,6 @@ class Store:
 
     def close(self) -> None:
         self._db.close()
-        self._changes.close()
         self._told = -1
 
     def version(self) -> int:
