@@ -13,6 +13,8 @@ from pathlib import Path
 
 from mcpbox import paths
 
+#: Of the files in it.
+FORMAT = 2
 #: Shells and launchers between the host and this process.
 _LAUNCHERS = 8
 _SHELLS = frozenset((b"sh", b"bash", b"dash", b"zsh", b"ksh", b"fish", b"ash", b"busybox"))
@@ -21,8 +23,8 @@ _SHELLS = frozenset((b"sh", b"bash", b"dash", b"zsh", b"ksh", b"fish", b"ash", b
 def directory() -> Path:
     """What the servers of this host share, mode 0700; made if it is not there. Raises OSError or McpboxError."""
     process, started = _host()
-    # Hashes differ between interpreters, so two of them share nothing.
-    return paths.private_dir(_root() / f"{process}-{started}-{sys.implementation.cache_tag}")
+    # Hashes differ between interpreters, and files between versions of mcpbox, so two of them share nothing.
+    return paths.private_dir(_root() / f"{process}-{started}-{sys.implementation.cache_tag}-{FORMAT}")
 
 
 def reap() -> None:

@@ -244,6 +244,7 @@ def test_a_host_is_known_through_the_shell_that_it_uses() -> None:
     shell = f"{sys.executable} -c '{WHERE}'; : mcpbox wrap"
     assert subprocess.check_output(["/bin/sh", "-c", shell], text=True).strip() == plain
     assert plain.startswith(f"{paths.runtime_dir()}/flows/{os.getpid()}-")
+    assert plain.endswith(f"-{hostsession.FORMAT}")
     other = subprocess.check_output(["/bin/sh", "-c", f"{sys.executable} -c '{WHERE}'; :"], text=True).strip()
     assert other != plain
 
