@@ -180,7 +180,7 @@ def forms(text: str) -> Iterator[str]:
 
 def values(text: str) -> list[str]:
     """The values in ``text`` that are worth finding by themselves, at most ``VALUES``."""
-    return list(islice(_values(text[:SEARCHED]), VALUES))
+    return list(islice(_values(_without_escapes(text[:SEARCHED])), VALUES))
 
 
 def _values(text: str) -> Iterator[str]:
@@ -229,12 +229,15 @@ def _plain(text: str) -> str:
     small = len(text) <= SEARCHED
     # To search for one character takes a fiftieth of what it takes for two.
     if "\\" in text:
-        text = text.replace("\\n", " ")
-        if small:
-            text = _JSON_ESCAPE.sub(_character, text.replace("\\t", " ").replace("\\r", " "))
+        text = _JSON_ESCAPE.sub(_character, _without_escapes(text)) if small else text.replace("\\n", " ")
     if text.isascii():
         return text
     return (_INVISIBLE.sub("", unicodedata.normalize("NFKC", text)) if small else text).lower()
+
+
+def _without_escapes(text: str) -> str:
+    """With blanks in the place of the blanks that JSON escapes: their letters belong to no word."""
+    return text.replace("\\n", " ").replace("\\t", " ").replace("\\r", " ") if "\\" in text else text
 
 
 def _kept_step(length: int) -> int:

@@ -71,6 +71,15 @@ def test_it_is_seen_wherever_the_host_says_it(place: Path, message: Message) -> 
     assert isinstance(mail.judge(Side.CLIENT, message), Refuse)
 
 
+@pytest.mark.parametrize("before", ["\n", "\t", "\r\n", "| ", '"'])
+@pytest.mark.parametrize("value", ["4111 1111 1111 1111", "acct_1A2b3C4d5E6f7G8h", "alice@wonderland-corp.co.uk"])
+def test_a_value_is_found_at_the_beginning_of_a_line(place: Path, before: str, value: str) -> None:
+    files, mail = flows(place, "files", sensitive=("*",)), flows(place, "mail", "block")
+    returned(files, call("read"), text(f"It is this:{before}{value}{before}and that is all"))
+    assert isinstance(mail.judge(Side.CLIENT, call("send", body=value)), Refuse)
+    assert isinstance(mail.judge(Side.CLIENT, call("send", body=f"Hi,{before}{value}{before}Bye")), Refuse)
+
+
 @pytest.mark.parametrize(
     ("to", "result"),
     [
