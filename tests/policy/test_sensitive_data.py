@@ -303,6 +303,9 @@ def test_what_comes_after_is_told_of_masks_and_of_what_was_let_through(
     finds = finder({HELD: "a/b"}, secrets=secrets, numbers=numbers)
     said = [f"a {TOKEN}", f"a {HELD}", f"a {CARD}", "a <card #12> b", "x://%3Ccard%20%2312%3E", "a", "<b #x>", ""]
     assert [number for number, text in enumerate(said) if finds(text)] == found
+    for blank in "\n\t\r":
+        written = [json.dumps(text.replace(" ", blank, 1)) for text in said]
+        assert [number for number, text in enumerate(written) if finds(text)] == found
 
 
 @pytest.mark.parametrize(
