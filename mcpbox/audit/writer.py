@@ -105,8 +105,12 @@ class Log:
         """
         if self._closing.wait(START_PAUSE):
             return
+        import hashlib
+
         from mcpbox.audit import aside
 
+        # As ``digests.fastest`` has it for contents from now on.
+        self._sha256 = hashlib.sha256
         aside.tend()
         signed = 0.0
         while not self._closing.is_set():
@@ -177,8 +181,7 @@ class Log:
 
     def _kept(self, value: Any) -> dict[str, Any]:
         try:
-            if not self._key:
-                self._key, self._sha256 = content.key(), content.sha256()
+            self._key = self._key or content.key()
         except McpboxError as error:
             # In the middle of a session whoever records knows of nothing else.
             raise OSError(errno.EINVAL, error.message) from None

@@ -6,6 +6,8 @@ import hmac
 import json
 import os
 import stat
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -95,6 +97,18 @@ def test_the_key_of_digests_never_leaves_and_stays_the_same() -> None:
     assert first == "hmac-sha256:" + hmac.digest(key, text, "sha256").hex()
     assert all(key not in path.read_bytes() for path in paths.audit_dir().rglob("*.jsonl"))
     assert "content" not in records(log)[0]
+
+
+def test_a_digest_is_the_same_before_openssl_is_loaded_and_after() -> None:
+    code = (
+        "import sys; from mcpbox.audit import content; "
+        "made = lambda: content.kept('\u00e9' * 999, b'k' * 32, full=False); "
+        "first = made(); assert '_hashlib' not in sys.modules; "
+        "content.kept('x' * (1 << 20), b'k' * 32, full=False); assert '_hashlib' in sys.modules; "
+        "import hmac; text = b'\"' + '\u00e9'.encode() * 999 + b'\"'; "
+        "assert first == made() == {'digest': 'hmac-sha256:' + hmac.digest(b'k' * 32, text, 'sha256').hex()}"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_key_that_is_not_ours_is_an_error() -> None:
