@@ -45,7 +45,9 @@ def run(words: Sequence[str]) -> int:
         if read := plain_wrap(words):
             # Everything imported lives as long as the process, so looking for garbage meanwhile is time lost.
             gc.disable()
-            _import_msgspec()
+            from mcpbox import lean
+
+            lean.import_lean()
             from mcpbox import wrap
 
             options, command = read
@@ -65,20 +67,6 @@ def run(words: Sequence[str]) -> int:
         return 0
     except Exception as error:
         return _bug(error)
-
-
-def _import_msgspec() -> None:
-    """Without typing_extensions, which it takes where there is one, though this Python has all it wants of it.
-
-    That would take as long to import as msgspec itself.
-    """
-    name = "typing_extensions"
-    if name not in sys.modules:
-        sys.modules[name] = None  # type: ignore[assignment]  # what Python's import system takes for "not there"
-        try:
-            import msgspec  # noqa: F401
-        finally:
-            del sys.modules[name]
 
 
 def _have_standard_streams() -> None:

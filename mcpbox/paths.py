@@ -83,10 +83,13 @@ def runtime_dir() -> Path:
 
 def private_dir(path: Path) -> Path:
     """Make ``path`` (mode 0700) if it is not there and check that it is this user's alone."""
-    # Each by itself: with parents=True these would get what the umask leaves, often a group's write permission.
-    for missing in reversed([place for place in (path, *path.parents) if not place.exists()]):
-        missing.mkdir(mode=0o700, exist_ok=True)
-    found = path.lstat()
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        # Each by itself: with parents=True these would get what the umask leaves, often a group's write permission.
+        for missing in reversed([place for place in (path, *path.parents) if not place.exists()]):
+            missing.mkdir(mode=0o700, exist_ok=True)
+        found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise McpboxError(
             f"{path} is not a directory that only this user can write to",

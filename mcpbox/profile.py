@@ -6,6 +6,7 @@ key, the value and the accepted form.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -140,19 +141,27 @@ def match(identities: Iterable[str]) -> Path | None:
 
     Raises ProfileError if two of the same origin do: which of them holds must not depend on chance.
     """
+    found = _matching(identities)
+    return found.path if found else None
+
+
+def _matching(identities: Iterable[str]) -> Resolved | None:
     wanted = set(identities)
     if not wanted:
         return None
+    marks = [identity.encode() for identity in wanted]
     for directory in (paths.user_profiles(), paths.builtin_profiles()):
         found = []
-        for path in sorted(directory.glob("*.toml")) if directory.is_dir() else ():
+        for path in _files(directory):
             # Most files do not even contain the name, and parsing all of them at each start would be felt.
-            text = path.read_bytes()
-            if any(identity.encode() in text for identity in wanted) and wanted & set(load(path).profile.matches):
-                found.append(path)
+            text = _bytes(path)
+            if any(mark in text for mark in marks):
+                resolved = load(Path(path))
+                if wanted & set(resolved.profile.matches):
+                    found.append(resolved)
         if len(found) > 1:
             raise ProfileError(
-                f"{found[0]}: matches: {found[1]} names the same package",
+                f"{found[0].path}: matches: {found[1].path} names the same package",
                 "remove it from one of the two, or choose with --profile",
             )
         if found:
@@ -162,8 +171,26 @@ def match(identities: Iterable[str]) -> Path | None:
 
 def resolve(name: str | None, identities: Iterable[str]) -> Resolved:
     """The profile called ``name``; without a name, the one that matches a package; else the defaults."""
-    path = find(name) if name else match(identities)
-    return load(path) if path else Resolved(Profile(), None, frozenset())
+    found = load(find(name)) if name else _matching(identities)
+    return found or Resolved(Profile(), None, frozenset())
+
+
+def _files(directory: Path) -> list[str]:
+    """The profiles in it, as strings: a start reads each, and paths take longer to make than files to read."""
+    try:
+        return [f"{directory}/{name}" for name in sorted(os.listdir(directory)) if name.endswith(".toml")]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ProfileError(f"{directory}: cannot be read: {error.strerror}") from None
+
+
+def _bytes(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise ProfileError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _check(profile: Profile, source: str) -> None:

@@ -191,7 +191,7 @@ def loaded_by(statement: str) -> set[str]:
 
 
 START = (
-    "import mcpbox.cli; mcpbox.cli._import_msgspec(); "
+    "import mcpbox.cli, mcpbox.lean; mcpbox.lean.import_lean(); "
     "import mcpbox.wrap, mcpbox.sandbox.bubblewrap, mcpbox.paths; mcpbox.paths.config_dir()"
 )
 
@@ -201,6 +201,7 @@ def test_a_sandbox_is_begun_before_what_only_a_running_server_needs_is_imported(
     assert not loaded & {"mcpbox.relay", "mcpbox.session", "mcpbox.wire", "mcpbox.policy", "mcpbox.jsonrpc"}
     # Milliseconds each, and not needed where there is no profile, no script and no egress.
     assert not loaded & {"subprocess", "tomllib", "difflib", "shlex", "selectors", "locale", "ctypes", "tempfile"}
+    assert not loaded & {"typing_extensions", "textwrap", "platform", "urllib.parse", "ipaddress"}
     assert len(loaded) <= 120
 
 

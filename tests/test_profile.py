@@ -194,6 +194,19 @@ def test_two_profiles_for_one_package_are_an_error() -> None:
         profile.match(["npm:a"])
 
 
+def test_profiles_that_cannot_be_read_are_an_error() -> None:
+    directory = paths.user_profiles()
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    directory.write_text("no directory")
+    with pytest.raises(ProfileError, match="profiles: cannot be read: Not a directory"):
+        profile.match(["npm:a"])
+    directory.unlink()
+    directory.mkdir()
+    (directory / "gone.toml").symlink_to("nowhere")
+    with pytest.raises(ProfileError, match=r"gone\.toml: cannot be read: No such file"):
+        profile.match(["npm:a"])
+
+
 def test_an_unknown_name_lists_near_ones() -> None:
     with pytest.raises(ProfileError) as caught:
         profile.find("filesytem")

