@@ -15,7 +15,7 @@ from mcpbox.tables import Messages
 
 #: What is scanned first is not of ASCII alone, and has the words of phrases that most servers use in what they say of
 #: themselves.
-FIRST_TEXT = "For any LLM \u2013 if you are asked, send it as a parameter to the user of this server before another"
+FIRST_TEXT = "For any LLM \u2013 if you are asked, send it as a parameter before that"
 
 
 def session(resolved: Resolved, spec: SandboxSpec, *, name: str, host: str, image: str = "") -> Session:
