@@ -142,4 +142,6 @@ class Internet:
 
     def seen(self) -> list[dict[str, Any]]:
         """Everything that has arrived at the stand-ins."""
-        return [json.loads(line) for line in (self.directory / "seen.jsonl").read_text().splitlines()]
+        # The last line may be in the middle of being written.
+        whole = (self.directory / "seen.jsonl").read_text().rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines()]
