@@ -35,6 +35,7 @@ LAG_SECONDS = 1.0
 TOLD_STDERR = 2048
 KEPT_STDERR = TOLD_STDERR + (64 << 10)
 
+_MEND = "free space, or mend the file or directory that is named"
 _TERMINATING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -153,13 +154,13 @@ class Relay:
         except Unrecorded as failure:
             # Nothing more may happen; the host is told why, which is on no record.
             self._process.kill()
-            answers = self._session.abandon(jsonrpc.SERVER_GONE, str(failure), "free space, or mend the directory")
+            answers = self._session.abandon(jsonrpc.SERVER_GONE, str(failure), _MEND)
             told = [action for action in answers if isinstance(action, Send)]
             for id in failure.ids:
                 answer = jsonrpc.error(id, jsonrpc.SERVER_GONE, f"mcpbox: {failure}")
                 told.append(Send(Side.CLIENT, jsonrpc.encode(answer)))
             self._flush_answers(told)
-            raise McpboxError(str(failure), "free space, or mend the directory") from None
+            raise McpboxError(str(failure), _MEND) from None
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
