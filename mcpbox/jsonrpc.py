@@ -12,12 +12,13 @@ import json
 import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
 from itertools import accumulate
 from typing import Any
 
 import msgspec.json
 from msgspec import Struct
+
+from mcpbox.patterns import lazily
 
 #: Deeper nesting than this is refused. No MCP message needs it, and parsers recurse.
 MAX_DEPTH = 128
@@ -217,18 +218,17 @@ def addressee(line: Oversized) -> tuple[str, Id]:
     The SDKs write ``id`` first or last at the top level, so the two ends are enough; where they do not settle it, the
     answer is unknown rather than guessed.
     """
-    leading_id, trailing_id, leading_method, leading_result = _ends()
     head = line.head
-    found = leading_id.match(head) or trailing_id.search(line.tail)
+    found = _LEADING_ID.match(head) or _TRAILING_ID.search(line.tail)
     if not found:
         return "unknown", None
     try:
         id = parse(found[1])
     except ParseError:
         return "unknown", None
-    if leading_method.match(head):
+    if _LEADING_METHOD.match(head):
         return "request", id
-    return ("response", id) if leading_result.match(head) else ("unknown", None)
+    return ("response", id) if _LEADING_RESULT.match(head) else ("unknown", None)
 
 
 def _marks(data: bytes) -> bytes:
@@ -263,7 +263,7 @@ def _slow(data: bytes) -> Any:
         text = data.decode()
     except UnicodeDecodeError:
         raise ParseError("not UTF-8") from None
-    if _SURROGATE.search(text) and any(match[1] for match in _escapes().finditer(text)):
+    if _SURROGATE.search(text) and any(match[1] for match in _ESCAPES.finditer(text)):
         raise ParseError("a lone surrogate in a string")
     try:
         value = _DECODER.decode(text)
@@ -347,26 +347,12 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_consta
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _SCALAR = rb'("(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*)'
 _VERSION = rb'"jsonrpc"\s*:\s*"2.0"\s*,\s*'
-
-
-# Compiled when first needed, which in most sessions is never: hosts start mcpbox often.
-@cache
-def _escapes() -> re.Pattern[str]:
-    """Consumes every escape in turn, so that an escaped backslash before "ud800" is not taken for a surrogate.
-
-    Group 1 is a surrogate that is not half of a pair.
-    """
-    pair = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    return re.compile(pair + r"|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.")
-
-
-@cache
-def _ends() -> tuple[re.Pattern[bytes], re.Pattern[bytes], re.Pattern[bytes], re.Pattern[bytes]]:
-    """An id that leads and one that trails, and a method or a result that leads, with or without an id before it."""
-    prefix = rb"\s*\{\s*(?:" + _VERSION + rb')?(?:"id"\s*:\s*' + _SCALAR + rb"\s*,\s*)?"
-    return (
-        re.compile(rb"\s*\{\s*(?:" + _VERSION + rb')?"id"\s*:\s*' + _SCALAR + rb"\s*,"),
-        re.compile(rb'[}\]"0-9el]\s*,\s*(?:' + _VERSION + rb')?"id"\s*:\s*' + _SCALAR + rb"\s*\}\s*$"),
-        re.compile(prefix + rb'"method"\s*:'),
-        re.compile(prefix + rb'"(?:result|error)"\s*:'),
-    )
+# Consumes every escape in turn, so that an escaped backslash before "ud800" is not taken for a surrogate. Group 1 is a
+# surrogate that is not half of a pair.
+_ESCAPES = lazily(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.")
+# An id that leads and one that trails, and a method or a result that leads, with or without an id before it.
+_PREFIX = rb"\s*\{\s*(?:" + _VERSION + rb')?(?:"id"\s*:\s*' + _SCALAR + rb"\s*,\s*)?"
+_LEADING_ID = lazily(rb"\s*\{\s*(?:" + _VERSION + rb')?"id"\s*:\s*' + _SCALAR + rb"\s*,")
+_TRAILING_ID = lazily(rb'[}\]"0-9el]\s*,\s*(?:' + _VERSION + rb')?"id"\s*:\s*' + _SCALAR + rb"\s*\}\s*$")
+_LEADING_METHOD = lazily(_PREFIX + rb'"method"\s*:')
+_LEADING_RESULT = lazily(_PREFIX + rb'"(?:result|error)"\s*:')

@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 from mcpbox.jsonrpc import Message, Request, Response
+from mcpbox.patterns import lazily
 from mcpbox.policy.base import Refuse, Rules, Side, Verdict, field
 from mcpbox.texts import strings
 
@@ -113,7 +113,7 @@ def _names_secret(name: Any) -> bool:
     # The key of an issue, of a row, of a song.
     if words(plain) in (("key",), ("k",), ("keys",)) or "_".join(words(plain)) in _NAMES_OF_ELSE:
         return False
-    if _abroad().search(visible(name).replace("_", " ")) or _abroad().search(" ".join(words(plain))):
+    if _ABROAD.search(visible(name).replace("_", " ")) or _ABROAD.search(" ".join(words(plain))):
         return True
     return says_secret(plain) or "_".join(words(plain)) in _CARD_FIELDS or "".join(words(plain)) in _CARD_FIELDS
 
@@ -124,12 +124,12 @@ def _asks(text: str, *, plainly: bool) -> bool:
     from mcpbox.detect.unicode import visible
 
     # Other scripts are read as they are: in plain letters their words are no words.
-    if len(text) > LONGEST or _abroad().search(visible(text)):
+    if len(text) > LONGEST or _ABROAD.search(visible(text)):
         return True
     for sentence in re.split(r"(?<=[.!?;\n])\s+|\n", unhidden(text)):
-        if _demand().search(sentence):
+        if _DEMAND.search(sentence):
             return True
-        if _secret().search(sentence) and not _denial().search(sentence) and (plainly or _request().search(sentence)):
+        if _SECRET.search(sentence) and not _DENIAL.search(sentence) and (plainly or _REQUEST.search(sentence)):
             return True
     return False
 
@@ -165,75 +165,52 @@ def _refused(where: str) -> Refuse:
 
 
 _HINT = "secrets are given to a server by its profile's [secrets], never by a form"
-
-
-# Patterns that most sessions never need, and that take a millisecond each to compile.
-
-
-@cache
-def _secret() -> re.Pattern[str]:
-    return re.compile(
-        r"\b(?:pass\s?(?:word|phrase|code)s?|passwd|pwd|pin(?:\s?code)?|otp|2fa|mfa|totp"
-        r"|(?:one[- ]time|verification|security|authenticat(?:ion|or)|backup|recovery|sms)\s(?:code|password"
-        r"|passcode)s?"
-        r"|(?:api|access|secret|private|encryption|signing|ssh|license|account)[\s_-]?keys?"
-        r"|(?:api|access|auth(?:entication|orization)?|bearer|refresh|session|personal\saccess|secret"
-        r"|security|oauth|bot"
-        r"|id|jwt|csrf|github|slack|npm)[\s_-]?tokens?"
-        r"|(?<!next )(?<!page )tokens?(?=\s?(?:[:?]|$))"
-        r"|client[\s_-]secrets?|secrets?(?=\s?(?:[:?]|$))|credentials?|log-?in\sdetails|session\scookies?"
-        r"|cookies?\svalue"
-        r"|(?:seed|recovery|mnemonic|secret)\s(?:phrase|words)|mnemonics?|wallet\skeys?"
-        r"|(?:credit|debit|bank|payment)[\s-]?cards?(?:\s(?:number|details|info\w*))?|card\snumbers?|cvv2?|cvc2?"
-        r"|iban|routing\snumber|social\ssecurity(?:\snumber)?|ssn)\b",
-        re.I,
-    )
-
-
-@cache
-def _request() -> re.Pattern[str]:
-    return re.compile(
-        r"\b(?:enter|provide|type|paste|give|send|supply|share|confirm|input|fill|submit|tell|need|needs|require[sd]?"
-        r"|verify|please|what(?:'s|\sis)|your|insert|specify|reveal|set)\b|[?:]\s*$",
-        re.I,
-    )
-
-
-@cache
-def _demand() -> re.Pattern[str]:
-    """ "Type your password, it is not stored": whatever else the sentence says."""
-    return re.compile(
-        r"(?<!not )(?<!never )(?<!n't )(?<!to )\b(?:enter|type(?:\sin)?|paste|provide|supply|submit|input|insert)\s"
-        r"(?:(?:me|us|in|here|your|the|my|our|current|old|new|account|user|login|email|github)\s){0,4}"
-        r"(?:password|passphrase|passcode|pin|api[\s_-]?key|secret\skey|private\skey|access\stoken|credentials"
-        r"|(?:seed|recovery)\sphrase|(?:one[- ]time|verification|security)\scode|(?:credit\s)?card\snumber|cvv)\b"
-        r"(?!\s(?:file|path|folder|name|id|length|type|count|limit|manager|policy|reset))",
-        re.I,
-    )
-
-
-@cache
-def _abroad() -> re.Pattern[str]:
-    """A password in other languages, the beginnings of tokens, and what a wallet is restored from."""
-    return re.compile(
-        r"\b(?:contrase[nñ]as?|passw(?:ort|örter|orte)|kennw(?:ort|örter)|mots? de passe|senhas?|wachtwoord(?:en)?"
-        r"|has[lł](?:o|a|em)|[sş]ifre(?:niz\w{0,3}|n)?|l[oö]senord(?:et)?|salasana\w{0,3}|adgangskode\w?|heslo"
-        r"|mật khẩu|kata sandi|(?:12|24|twelve|twenty[- ]four)[- ]words?\sof|secret\sword|recovery\swords)\b"
-        r"|парол[ьяеию]|кодовое слово|密码|密碼|口令|パスワード|暗証番号|비밀번호|암호"
-        r"|كلمة (?:المرور|السر)|סיסמ|पासवर्ड|รหัสผ่าน"
-        r"|κωδικ\w{1,3} πρόσβασης|\b(?:ghp_|github_pat_|xox[bp]-|sk-(?:ant|proj)-)",
-        re.I,
-    )
-
-
-@cache
-def _denial() -> re.Pattern[str]:
-    """ "Your password will not be asked for", "no credentials are needed": the word is there and nobody asks."""
-    return re.compile(
-        r"\b(?:no|not|never|without|don'?t|doesn'?t|do\snot|isn'?t|won'?t|stored|saved|expired?|rotat\w+"
-        r"|delet\w+|revok\w+"
-        r"|manag\w+|reset|polic(?:y|ies)|manager|how\s(?:many|long))\b"
-        r"|(?:password|key|token|credential|secret|card|cookie)s?\s(?:file|path|folder|name|id|length|type"
-        r"|count|limit)s?\b",
-        re.I,
-    )
+_SECRET = lazily(
+    r"\b(?:pass\s?(?:word|phrase|code)s?|passwd|pwd|pin(?:\s?code)?|otp|2fa|mfa|totp"
+    r"|(?:one[- ]time|verification|security|authenticat(?:ion|or)|backup|recovery|sms)\s(?:code|password"
+    r"|passcode)s?"
+    r"|(?:api|access|secret|private|encryption|signing|ssh|license|account)[\s_-]?keys?"
+    r"|(?:api|access|auth(?:entication|orization)?|bearer|refresh|session|personal\saccess|secret"
+    r"|security|oauth|bot"
+    r"|id|jwt|csrf|github|slack|npm)[\s_-]?tokens?"
+    r"|(?<!next )(?<!page )tokens?(?=\s?(?:[:?]|$))"
+    r"|client[\s_-]secrets?|secrets?(?=\s?(?:[:?]|$))|credentials?|log-?in\sdetails|session\scookies?"
+    r"|cookies?\svalue"
+    r"|(?:seed|recovery|mnemonic|secret)\s(?:phrase|words)|mnemonics?|wallet\skeys?"
+    r"|(?:credit|debit|bank|payment)[\s-]?cards?(?:\s(?:number|details|info\w*))?|card\snumbers?|cvv2?|cvc2?"
+    r"|iban|routing\snumber|social\ssecurity(?:\snumber)?|ssn)\b",
+    re.I,
+)
+_REQUEST = lazily(
+    r"\b(?:enter|provide|type|paste|give|send|supply|share|confirm|input|fill|submit|tell|need|needs|require[sd]?"
+    r"|verify|please|what(?:'s|\sis)|your|insert|specify|reveal|set)\b|[?:]\s*$",
+    re.I,
+)
+#: "Type your password, it is not stored": whatever else the sentence says.
+_DEMAND = lazily(
+    r"(?<!not )(?<!never )(?<!n't )(?<!to )\b(?:enter|type(?:\sin)?|paste|provide|supply|submit|input|insert)\s"
+    r"(?:(?:me|us|in|here|your|the|my|our|current|old|new|account|user|login|email|github)\s){0,4}"
+    r"(?:password|passphrase|passcode|pin|api[\s_-]?key|secret\skey|private\skey|access\stoken|credentials"
+    r"|(?:seed|recovery)\sphrase|(?:one[- ]time|verification|security)\scode|(?:credit\s)?card\snumber|cvv)\b"
+    r"(?!\s(?:file|path|folder|name|id|length|type|count|limit|manager|policy|reset))",
+    re.I,
+)
+#: A password in other languages, the beginnings of tokens, and what a wallet is restored from.
+_ABROAD = lazily(
+    r"\b(?:contrase[nñ]as?|passw(?:ort|örter|orte)|kennw(?:ort|örter)|mots? de passe|senhas?|wachtwoord(?:en)?"
+    r"|has[lł](?:o|a|em)|[sş]ifre(?:niz\w{0,3}|n)?|l[oö]senord(?:et)?|salasana\w{0,3}|adgangskode\w?|heslo"
+    r"|mật khẩu|kata sandi|(?:12|24|twelve|twenty[- ]four)[- ]words?\sof|secret\sword|recovery\swords)\b"
+    r"|парол[ьяеию]|кодовое слово|密码|密碼|口令|パスワード|暗証番号|비밀번호|암호"
+    r"|كلمة (?:المرور|السر)|סיסמ|पासवर्ड|รหัสผ่าน"
+    r"|κωδικ\w{1,3} πρόσβασης|\b(?:ghp_|github_pat_|xox[bp]-|sk-(?:ant|proj)-)",
+    re.I,
+)
+#: "Your password will not be asked for", "no credentials are needed": the word is there and nobody asks.
+_DENIAL = lazily(
+    r"\b(?:no|not|never|without|don'?t|doesn'?t|do\snot|isn'?t|won'?t|stored|saved|expired?|rotat\w+"
+    r"|delet\w+|revok\w+"
+    r"|manag\w+|reset|polic(?:y|ies)|manager|how\s(?:many|long))\b"
+    r"|(?:password|key|token|credential|secret|card|cookie)s?\s(?:file|path|folder|name|id|length|type"
+    r"|count|limit)s?\b",
+    re.I,
+)
