@@ -12,6 +12,7 @@ import binascii
 import bisect
 import codecs
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from typing import Literal
@@ -210,9 +211,9 @@ def _parts(
 
 
 def _closed(text: str) -> str:
-    """A text whose letters stand apart with them together; what is between two words is not what is within one."""
-    within = _BETWEEN.search(text)
-    return _BETWEEN.sub(lambda each: "" if within and each[0] == within[0] else " ", text)
+    """A text whose letters stand apart with them together; what is between two words is rarer than what is within."""
+    within, _ = Counter(_BETWEEN.findall(text)).most_common(1)[0]
+    return _BETWEEN.sub(lambda each: "" if each[0] == within else " ", text)
 
 
 def _utf8(text: str) -> bytes:
