@@ -45,8 +45,9 @@ class Masks:
         return mask
 
     def may_be_in(self, data: bytes) -> bool:
-        """Whether a mask that somebody was given can be in what ``data`` is the JSON of."""
-        return (b"<" in data or b"%3C" in data) and bool(self._final or self.holds)
+        """Whether a mask that somebody was given, or an address with one, can be in what ``data`` is the JSON of."""
+        # Of a value that goes over the ends of strings only the first has the mask, and an address may be another.
+        return bool(self._addresses) or ((b"<" in data or b"%3C" in data) and bool(self._final or self._values))
 
     def is_final(self, text: str) -> bool:
         """Whether there is a mask in ``text`` that stands for a value of the server's and cannot be turned back."""

@@ -365,6 +365,15 @@ def test_an_address_that_the_server_gave_still_leads_there() -> None:
     assert policy().judge(CLIENT, asked("resources/read", uri=given["uri"])) is None
 
 
+def test_an_address_that_has_the_end_of_a_value_still_leads_there() -> None:
+    session = policy()
+    linked = {"type": "resource_link", "name": HELD[:20], "uri": f"{HELD[20:]}:items"}
+    (given,) = changed(session.judge(SERVER, result(linked)))["result"]["content"]
+    assert given["name"].startswith("<secret") and given["uri"] == ":items"
+    verdict = session.judge(CLIENT, asked("resources/read", uri=given["uri"]))
+    assert changed(verdict)["params"]["uri"] == linked["uri"]
+
+
 def test_what_is_turned_back_is_not_what_goes_on_record() -> None:
     session = policy(reversible=True)
     session.judge(SERVER, result(f"id {TOKEN}"))
