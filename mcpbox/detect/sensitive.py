@@ -35,6 +35,8 @@ _BASE64 = f"{ascii_letters}{digits}+/=\r\n".encode()
 _CLASSES = bytes(120 if chr(i).isascii() and (chr(i).isalnum() or chr(i) in "+/_-") else 32 for i in range(256))
 #: Control characters as JSON has them, but for tabs and line ends.
 _ESCAPED = lazily(rb"\\[bfu]")
+#: What may be an escaped line end within JSON, or a letter after a backslash.
+_DOUBLED = lazily(r"\\\\[nrt]")
 _PRINTABLE = bytes([9, 10, 13, *range(32, 127)])
 #: RFC 3986 section 3.2.1, up to the last "@" of the authority.
 _PASSWORD = lazily(r"://([^\s/?#@:\"'<>`\\\0]{0,128}):([^\s/?#\"'<>`\\\0]{1,256})@([A-Za-z0-9.-]{0,255})")
@@ -210,7 +212,9 @@ def finder(known: Mapping[str, str], *, secrets: bool, numbers: bool) -> Callabl
             return True
         # The letter of an escaped line end would belong to the token after it.
         plain = text.replace("\\n", "\n").replace("\\t", "\t").replace("\\r", "\r") if "\\" in text else text
-        return bool(detector.find((), (plain,), secrets=secrets, numbers=numbers))
+        # After two backslashes it is that of a line end in JSON within JSON, or the token's own.
+        readings = (plain, text) if _DOUBLED.search(text) else (plain,)
+        return any(detector.find((), (each,), secrets=secrets, numbers=numbers) for each in readings)
 
     return finds
 

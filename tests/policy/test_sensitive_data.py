@@ -306,6 +306,14 @@ def test_what_comes_after_is_told_of_masks_and_of_what_was_let_through(
     for blank in "\n\t\r":
         written = [json.dumps(text.replace(" ", blank, 1)) for text in said]
         assert [number for number, text in enumerate(written) if finds(text)] == found
+        assert [number for number, text in enumerate(written) if finds(json.dumps(text))] == found
+
+
+@pytest.mark.parametrize("token", ["npm_" + "a1B2" * 9, "r8_" + "a1B2" * 10, "tvly-" + "a1B2" * 8])
+def test_a_letter_after_a_backslash_is_of_the_token_or_of_a_line_end(token: str) -> None:
+    finds = finder({}, secrets=True, numbers=True)
+    for text in (token, f"C:\\{token}", f"a\n{token}", f"\\\\{token}", f"\\\n{token}"):
+        assert finds(json.dumps(text)) and finds(json.dumps(json.dumps(text)))
 
 
 @pytest.mark.parametrize(
