@@ -21,7 +21,7 @@ import unicodedata
 from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from hashlib import blake2b
-from itertools import islice
+from itertools import chain, islice
 from typing import TypeVar
 
 from msgspec import Struct
@@ -180,7 +180,10 @@ def forms(text: str) -> Iterator[str]:
 
 def values(text: str) -> list[str]:
     """The values in ``text`` that are worth finding by themselves, at most ``VALUES``."""
-    return list(islice(_values(_without_escapes(text[:SEARCHED])), VALUES))
+    text = text[:SEARCHED]
+    found = _values(_without_escapes(text))
+    # After two backslashes it is the letter of a line end in JSON within JSON, or the value's own.
+    return list(islice(chain(found, _values(text)) if _DOUBLED.search(text) else found, VALUES))
 
 
 def _values(text: str) -> Iterator[str]:
@@ -295,6 +298,7 @@ _NUMBER = re.compile(
 _FEWEST_DIGITS = 10
 #: Dates and hours, and seconds or milliseconds since 1970 of these decades, stand in many texts that share nothing.
 _TIME = re.compile(rb"(?:19|20)[0-9]{2}-?[01][0-9]-?[0-3][0-9](?:[ -]?[0-9]{2}){0,4}|1[3-9][0-9]{8}(?:[0-9]{3}){0,2}")
+_DOUBLED = re.compile(r"\\\\[nrt]")
 _JSON_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 #: Zero-width and direction marks, tags, variation selectors, soft hyphen.
 _INVISIBLE = re.compile(

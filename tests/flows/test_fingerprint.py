@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import random
 import string
 from urllib.parse import quote
@@ -114,6 +115,13 @@ def test_the_same_in_another_form_is_found(copied: object) -> None:
 def test_a_value_is_found_however_short(value: str, said: str) -> None:
     found = PRINTS.overlap(f"to: {said};", kept(f"name: {value}, city: Leeds"), set())
     assert found["a"].value
+
+
+@pytest.mark.parametrize("value", ["nightly-4f8a1c22b7d9", "tom@wonderland-corp.co.uk", "r3p0rt_1A2b3C4d5E6f"])
+@pytest.mark.parametrize("before", ["", "a\n", "C:\\", "\\\\srv\\", "\\\t"])
+def test_a_letter_after_a_backslash_is_of_the_value_or_of_a_line_end(value: str, before: str) -> None:
+    for written in (json.dumps(before + value), json.dumps(json.dumps(before + value))):
+        assert PRINTS.overlap(f"<{value}>", kept(written), set())["a"].value
 
 
 @pytest.mark.parametrize("more", ["", "jürgen.groß@wonderland-corp.co.uk"])
