@@ -153,7 +153,7 @@ def _start(
     fds |= {"status": child_status, "block": child_block}
     root = os.geteuid() == 0
     beside = None if spec.relay is None else companion.RelayProcess(spec.relay, ours)
-    staged = root and not all(unroot.is_open(mount.source) for mount in spec.mounts)
+    staged = root and unroot.must_stage([mount.source for mount in spec.mounts])
     sources = {mount: unroot.staged(i) if staged else mount.source for i, mount in enumerate(spec.mounts)}
 
     def prepare() -> None:
