@@ -179,9 +179,7 @@ class Relay:
         while True:
             if self._stirred or outlets[0].size or outlets[1].size or outlets[2].size:
                 self._stirred = self._watch()
-            if (left := self._session.expires()) == 0:
-                self._perform(self._session.expire())
-                continue
+            left = self._session.expires()
             events = dict(self._poll.poll(self._timeout(ended_at, left)))
             if self._signal:
                 process.kill()
@@ -202,6 +200,9 @@ class Relay:
                 return 128 + signal.SIGPIPE
             if self._deadline is not None:
                 self._check_deadline()
+            # What came while this process was stopped has been read by now.
+            if left == 0:
+                self._perform(self._session.expire())
             if self._host_in not in self._reading:
                 self._close_stdin()
             if ended_at is None and process.exited in events:

@@ -8,12 +8,13 @@ import select
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mcpbox.jsonrpc import Message, Request
+from mcpbox.jsonrpc import Message, Request, Response
 from mcpbox.policy import table
 from mcpbox.policy.base import Consult, Rules, Side, Verdict
 from mcpbox.relay import TOLD_STDERR, Relay
@@ -120,6 +121,45 @@ def test_a_call_is_refused_while_the_server_owes_mcpbox_an_answer_and_the_sessio
     host.join()
     assert "did not answer tools/list within 0.1 s" in answered[0]["result"]["content"][0]["text"]
     assert b"notifications/cancelled" in os.read(from_server, 1 << 16)
+    process.close()
+    for fd in (host_in, from_host, host_out, from_server, errors):
+        os.close(fd)
+
+
+class Listing:
+    """Lets calls pass once the server has listed its tools."""
+
+    listed = False
+
+    def judge(self, side: Side, message: Message) -> Verdict:
+        self.listed |= isinstance(message, Response)
+        return None if self.listed else Consult("tools/list")
+
+
+def test_an_answer_that_is_there_counts_however_late_it_is_looked_for() -> None:
+    listed, called = (f'{{"jsonrpc":"2.0","id":{id},"result":{{}}}}' for id in ('"mcpbox-1"', 1))
+    process = Unboxed("/bin/sh", "-c", f"read -r line; echo '{listed}'; read -r line; echo '{called}'")
+    host_in, to_host = os.pipe()
+    from_host, host_out = os.pipe()
+    from_server, errors = os.pipe()
+    events: list[object] = []
+
+    def clock() -> int:
+        if events == ["consult"]:
+            # As if this process had been stopped since it asked.
+            assert select.select([process.stdout], [], [], 20)[0]
+            events.append("stopped")
+        return 10_000_000 * len(events)
+
+    def record(event: Mapping[str, Any], content: Any = None) -> None:
+        events.append(event["event"])
+
+    session = Session([Listing()], 1 << 20, clock=clock, consult_within=1_000_000)
+    relay = Relay(session, process, record, answer_within=60, host_in=host_in, host_out=host_out, errors=errors)
+    os.write(to_host, b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}\n')
+    os.close(to_host)
+    relay.run()
+    assert os.read(from_host, 1 << 16) == called.encode() + b"\n" and "refused" not in events
     process.close()
     for fd in (host_in, from_host, host_out, from_server, errors):
         os.close(fd)
