@@ -21,7 +21,7 @@ class Changes:
     """The page in the file ``path``, made with ``data`` if it is not there. Methods raise OSError.
 
     There are two numbers, for changes of two kinds.
-    ``sync``: what is made outlasts a loss of power.
+    ``sync``: what is found after a loss of power is whole.
     """
 
     def __init__(self, path: Path, data: bytes = b"", *, sync: bool = False) -> None:
