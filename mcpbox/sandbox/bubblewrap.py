@@ -153,16 +153,14 @@ def _start(
     fds |= {"status": child_status, "block": child_block}
     root = os.geteuid() == 0
     beside = None if spec.relay is None else companion.RelayProcess(spec.relay, ours)
-    staged = root and unroot.must_stage([mount.source for mount in spec.mounts])
-    sources = {mount: unroot.staged(i) if staged else mount.source for i, mount in enumerate(spec.mounts)}
+    sources = {mount: unroot.staged(i) if root else mount.source for i, mount in enumerate(spec.mounts)}
 
     def prepare() -> None:
         """In the child, before bubblewrap. Limits set from outside would need CAP_SYS_RESOURCE."""
         quota.limit_files()
         limits.join()
-        if staged:
-            unroot.stage([mount.source for mount in spec.mounts])
         if root:
+            unroot.stage([mount.source for mount in spec.mounts])
             unroot.become(spec.uid, spec.gid)
 
     words = [program, *arguments(spec, host_layout(), sources, fds)]

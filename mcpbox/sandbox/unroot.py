@@ -2,8 +2,7 @@
 
 The server must not run as root, not even as one without capabilities: owning /proc/sys and every file of the system is
 enough to do harm. But the unprivileged user may be unable to reach what is to be mounted (an interpreter below /root),
-so that is first bound to places it can reach, in a mount namespace of the child's own that ends with it. That takes
-milliseconds, and is left out where any user can reach everything, and what is mounted later stays outside anyway.
+so that is first bound to places it can reach, in a mount namespace of the child's own that ends with it.
 """
 
 from __future__ import annotations
@@ -17,48 +16,6 @@ STAGE = "/mnt"
 
 CLONE_NEWNS = 0x00020000
 MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 4096, 16384, 1 << 18
-
-
-def must_stage(sources: Sequence[str]) -> bool:
-    """Whether ``sources``, absolute paths free of symlinks, cannot be left to bubblewrap as they are."""
-    try:
-        with open("/proc/self/mountinfo", errors="surrogateescape") as file:
-            mounts = file.read()
-        return not all(is_open(each) and not is_joined(each, mounts) for each in sources)
-    except OSError:
-        # ``stage`` will say what is wrong.
-        return True
-
-
-def is_open(source: str) -> bool:
-    """Whether every user can reach ``source``, and nobody but root can replace any part of it. Raises OSError."""
-    entry = os.lstat(source)
-    while source != "/":
-        source = os.path.dirname(source)
-        directory = os.lstat(source)
-        mode = directory.st_mode
-        # In a sticky directory, such as /tmp, users can replace what is their own.
-        fixed = not mode & 0o022 or (mode & stat.S_ISVTX and entry.st_uid == 0)
-        if not (mode & 0o011 == 0o011 and directory.st_uid == 0 and fixed):
-            return False
-        entry = directory
-    return True
-
-
-def is_joined(source: str, mounts: str) -> bool:
-    """Whether what is mounted later at or below ``source`` turns up in a sandbox that has it: writable there, though
-    the sandbox may only read the rest (mount_namespaces(7)). ``mounts`` is proc_pid_mountinfo(5)."""
-    for line in mounts.splitlines():
-        _, _, _, _, point, _, *more = line.partition(" - ")[0].split(" ")
-        if any(each.startswith(("shared:", "master:")) for each in more):
-            # A backslash stands for a blank and the like, of which nobody makes much use there.
-            if "\\" in point or _is_within(source, point) or _is_within(point, source):
-                return True
-    return False
-
-
-def _is_within(path: str, directory: str) -> bool:
-    return f"{path}/".startswith(f"{directory.rstrip('/')}/")
 
 
 def staged(index: int) -> str:
