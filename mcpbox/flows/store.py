@@ -233,7 +233,7 @@ class _Reader:
             return b""
         new = _end(self.file) - self._read
         # It may have grown since.
-        data = os.pread(self.file, min(new, 2 * _FULL), self._read)
+        data = os.pread(self.file, min(max(new, 0), 2 * _FULL), self._read)
         if len(data) != new:
             raise OSError(_DAMAGED)
         self._read += new

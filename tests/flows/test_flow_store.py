@@ -85,7 +85,10 @@ def test_a_writer_that_was_killed_leaves_a_whole_file(place: Path, cut: int) -> 
     assert set(mail.elsewhere()) == {1, 2}
 
 
-@pytest.mark.parametrize("content", [b"x" * 8192, b"x", struct.pack("=8sQ", b"flows 2\0", 1 << 40)])
+@pytest.mark.parametrize(
+    "content",
+    [b"x" * 8192, b"x", struct.pack("=8sQ", b"flows 2\0", 1 << 40), struct.pack("=8sQ", b"flows 2\0", 4096)],
+)
 def test_a_file_that_is_damaged_is_neither_written_to_nor_passed_over(place: Path, content: bytes) -> None:
     files, mail = Store("files", place), Store("mail", place)
     files.keep("read", {1})
