@@ -236,7 +236,8 @@ class _Sent(http.server.BaseHTTPRequestHandler):
                 status, data, said = error.code, error.read(), "application/json"
         data = data.replace(self.behind.encode(), self.sending.url.encode())
         if self.kind == "store" and self.sending.spoiled:
-            data += b"spoiled"
+            # Its time, which whoever unpacks it never looks at: what is amiss is the hash alone.
+            data = data[:4] + bytes([data[4] ^ 1]) + data[5:]
         self.send_response(status)
         self.send_header("Content-Type", said)
         self.send_header("Content-Length", str(len(data)))
