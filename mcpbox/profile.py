@@ -22,7 +22,7 @@ from mcpbox.tables import FROM_HOST, UNITS, Endpoint, Listed, Network, Profile, 
 
 __all__ = [
     "FROM_HOST", "Network", "Profile", "Resolved", "Size", "available", "find", "is_settable", "load",
-    "match", "parse", "parse_size", "resolve",
+    "parse", "parse_size", "resolve",
 ]  # fmt: skip
 
 
@@ -136,16 +136,11 @@ def find(name: str) -> Path:
     return names[name]
 
 
-def match(identities: Iterable[str]) -> Path | None:
-    """The file of the one profile whose ``matches`` names a package, the user's before the built-in ones.
+def _matching(identities: Iterable[str]) -> Resolved | None:
+    """The one profile whose ``matches`` names a package, the user's before the built-in ones.
 
     Raises ProfileError if two of the same origin do: which of them holds must not depend on chance.
     """
-    found = _matching(identities)
-    return found.path if found else None
-
-
-def _matching(identities: Iterable[str]) -> Resolved | None:
     wanted = set(identities)
     if not wanted:
         return None

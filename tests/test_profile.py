@@ -166,10 +166,10 @@ def user_profile(name: str, matches: str) -> Path:
 
 
 def test_a_package_finds_its_profile_by_exact_name() -> None:
-    found = profile.match(["npm:@modelcontextprotocol/server-filesystem"])
+    found = profile.resolve(None, ["npm:@modelcontextprotocol/server-filesystem"]).path
     assert found and found.stem == "filesystem"
-    assert profile.match(["npm:@modelcontextprotocol/server-file"]) is None
-    assert profile.match(["npm:server-filesystem"]) is None
+    assert profile.resolve(None, ["npm:@modelcontextprotocol/server-file"]).path is None
+    assert profile.resolve(None, ["npm:server-filesystem"]).path is None
 
 
 def test_what_is_no_profile_is_not_read_for_ever(home: Path) -> None:
@@ -184,14 +184,14 @@ def test_what_is_no_profile_is_not_read_for_ever(home: Path) -> None:
 
 def test_a_users_profile_comes_before_a_built_in_one() -> None:
     mine = user_profile("mine", "npm:@modelcontextprotocol/server-filesystem")
-    assert profile.match(["npm:@modelcontextprotocol/server-filesystem"]) == mine
+    assert profile.resolve(None, ["npm:@modelcontextprotocol/server-filesystem"]).path == mine
 
 
 def test_two_profiles_for_one_package_are_an_error() -> None:
     user_profile("one", "npm:a")
     user_profile("two", "npm:a")
     with pytest.raises(ProfileError, match="names the same package"):
-        profile.match(["npm:a"])
+        profile.resolve(None, ["npm:a"])
 
 
 def test_profiles_that_cannot_be_read_are_an_error() -> None:
@@ -199,12 +199,12 @@ def test_profiles_that_cannot_be_read_are_an_error() -> None:
     directory.parent.mkdir(parents=True, exist_ok=True)
     directory.write_text("no directory")
     with pytest.raises(ProfileError, match="profiles: cannot be read: Not a directory"):
-        profile.match(["npm:a"])
+        profile.resolve(None, ["npm:a"])
     directory.unlink()
     directory.mkdir()
     (directory / "gone.toml").symlink_to("nowhere")
     with pytest.raises(ProfileError, match=r"gone\.toml: cannot be read: No such file"):
-        profile.match(["npm:a"])
+        profile.resolve(None, ["npm:a"])
 
 
 def test_an_unknown_name_lists_near_ones() -> None:

@@ -68,7 +68,7 @@ def entry(request: pytest.FixtureRequest) -> tuple[str, Profile]:
 
 @pytest.mark.parametrize("identity", COMMON)
 def test_what_people_use_most_has_a_profile(identity: str) -> None:
-    found = profile.match([identity])
+    found = profile.resolve(None, [identity]).path
     assert found is not None and identity in LIBRARY[found.stem].matches
 
 
@@ -82,7 +82,7 @@ def test_a_profile_is_for_names_and_never_for_what_resembles_them(entry: tuple[s
     assert found.name == name and found.matches
     for identity in found.matches:
         assert re.fullmatch(r"(npm|pypi|image):[a-z0-9@/._-]+", identity)
-        assert profile.match([f"{identity}-x"]) is None
+        assert profile.resolve(None, [f"{identity}-x"]).path is None
     assert 0 < len(found.description) <= 120 and not found.description.endswith(".")
 
 

@@ -128,7 +128,7 @@ def test_profile_new_from_a_command(home: Path) -> None:
     done = CliRunner().invoke(cli, ["profile", "new", "--from", "npx -y @acme/notes --flag"], catch_exceptions=False)
     path = paths.user_profiles() / "notes.toml"
     assert done.exit_code == 0 and done.output.strip() == str(path)
-    assert profile.match(["npm:@acme/notes"]) == path
+    assert profile.resolve(None, ["npm:@acme/notes"]).path == path
     with pytest.raises(UsageError, match="exists already"):
         CliRunner().invoke(cli, ["profile", "new", "--from", "npm:@acme/notes"], catch_exceptions=False)
     done = CliRunner().invoke(cli, ["profile", "new", "mine", "--from", "npm:@acme/notes"], catch_exceptions=False)
