@@ -19,7 +19,7 @@ except ImportError:
 _LARGE = 256 << 10
 
 
-def fastest(size: int = 0) -> Any:
+def fastest(size: int) -> Any:
     """What makes the digest of so many bytes in the least time, as things are: the digests are the same."""
     if "hashlib" not in sys.modules and size < _LARGE:
         return sha256

@@ -29,6 +29,8 @@ HIGH_WATER = 1 << 20
 GRACE_SECONDS = 3.0
 #: How long the last output of an ended sandbox may take to arrive.
 LAG_SECONDS = 1.0
+#: How long the host's first request is waited for where there is no server to answer it.
+DECLINE_SECONDS = 10.0
 
 #: How much of the server's last line on stderr the host is told, as why it ended; and how much is kept for that, so
 #: that a secret of 64 KiB before it is known as a whole.
@@ -365,10 +367,11 @@ def nonblocking(fd: int) -> int:
     return fd
 
 
-def decline(failure: McpboxError, *, host_in: int = 0, host_out: int = 1, patience: float = 10.0) -> None:
+def decline(failure: McpboxError) -> None:
     """Answer the host's first request with ``failure`` and its hint, since there is no server that could."""
+    host_in, host_out = 0, 1
     lines = jsonrpc.Lines(HIGH_WATER)
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + DECLINE_SECONDS
     poll = select.poll()
     poll.register(host_in, select.POLLIN)
     while (left := deadline - time.monotonic()) > 0 and poll.poll(left * 1000):

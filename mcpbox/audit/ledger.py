@@ -125,9 +125,9 @@ def extend(fields: Callable[[Place], Mapping[str, Any] | None], *, sync: bool = 
         os.close(fd)
 
 
-def after(last: Place, now: int | None = None) -> dict[str, Any]:
+def after(last: Place) -> dict[str, Any]:
     """What every line has, for the one after ``last``."""
-    return {"seq": last.seq + 1, "time": chain.stamp(time.time_ns() if now is None else now), "prev": last.hash}
+    return {"seq": last.seq + 1, "time": chain.stamp(time.time_ns()), "prev": last.hash}
 
 
 def _last(fd: int) -> Place:

@@ -21,14 +21,14 @@ class Hit(Struct, frozen=True):
     weight: int
 
 
-def score(hits: Iterable[Hit], near: int = NEAR) -> int:
-    """The most that hits within ``near`` characters add up to, each kind counting once, with its heaviest hit."""
+def score(hits: Iterable[Hit]) -> int:
+    """The most that hits within ``NEAR`` characters add up to, each kind counting once, with its heaviest hit."""
     ordered = sorted(hits, key=lambda hit: hit.start)
     best = first = 0
     weights: dict[str, list[int]] = {}
     total = 0
     for last, hit in enumerate(ordered):
-        while hit.start - ordered[first].start > near:
+        while hit.start - ordered[first].start > NEAR:
             total -= _leave(weights, ordered[first])
             first += 1
         total += _enter(weights, hit)

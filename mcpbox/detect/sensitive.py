@@ -108,7 +108,7 @@ class Detector:
             shown = _Shown(texts, others)
             if len(shown.text) < len(text):
                 spans += [shown.placed(span) for span in self._spans(shown.text, secrets, numbers)]
-        found = _disjoint(text, spans)
+        found = _disjoint(spans)
         if not found:
             return []
         starts = [0]
@@ -273,7 +273,7 @@ def _decoded(text: str) -> bytes:
         return b""
 
 
-def _disjoint(text: str, spans: list[_Span]) -> list[_Span]:
+def _disjoint(spans: list[_Span]) -> list[_Span]:
     """Of spans that overlap one that covers them all, and says what the best evidence among them says."""
     kept: list[_Span] = []
     for span in sorted(spans, key=lambda span: (span[1], -span[2])):

@@ -282,7 +282,7 @@ def _lower(text: str, beyond: frozenset[str]) -> str:
     return text
 
 
-def hides(text: str, controls: int = 0) -> bool:
+def hides(text: str, controls: int) -> bool:
     """Whether anything in ``text`` could be invisible, but for so many control characters; quick, not exact."""
     if not text.isascii() and any(map(_SUSPECT.match, traits(text).beyond)):
         return True

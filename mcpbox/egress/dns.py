@@ -25,6 +25,8 @@ LABEL_OCTETS = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_-")
 PAYLOAD = 1232
 #: Octets of a message over TCP: many times what a question needs.
 LONGEST = 4096
+#: Seconds for which an address holds.
+TTL = 60
 
 
 class Malformed(ValueError):
@@ -102,8 +104,8 @@ def parse(data: bytes) -> Query:
     return query
 
 
-def answer(query: Query, address: str | None, ttl: int = 60) -> bytes:
-    """What is known of a name: its address (127.0.0.0/8, for ``ttl`` seconds) if that was asked for, nothing of any
+def answer(query: Query, address: str | None) -> bytes:
+    """What is known of a name: its address (127.0.0.0/8, for ``TTL`` seconds) if that was asked for, nothing of any
     other type; NXDOMAIN if it has none. Always fits into 512 octets. Raises ValueError for any other address.
     """
     if address is None:
@@ -112,7 +114,7 @@ def answer(query: Query, address: str | None, ttl: int = 60) -> bytes:
     if len(octets) != 4 or octets[0] != 127:
         raise ValueError(f"{address!r} is not an address in 127.0.0.0/8")
     # The owner is a pointer to the question's name (RFC 1035, section 4.1.4).
-    record = struct.pack(">HHHIH", 0xC000 | HEADER, A, IN, ttl, 4) + octets if query.kind == A else b""
+    record = struct.pack(">HHHIH", 0xC000 | HEADER, A, IN, TTL, 4) + octets if query.kind == A else b""
     return _reply(query.id, RD * query.recursion_desired, NOERROR, query.question, query.edns, record)
 
 

@@ -48,7 +48,6 @@ class Store:
 
     def __init__(self, server: str, directory: Path | None = None) -> None:
         self._directory = hostsession.directory() if directory is None else directory
-        self._server = server
         self._changes = _changes(self._directory)
         self.key = self._changes.data
         self._own = self._directory / _file_name(server)

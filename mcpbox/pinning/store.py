@@ -291,8 +291,8 @@ class Store:
         """Those of which anything was seen, in order of name."""
         return [server for (server,) in self._execute("SELECT server FROM servers ORDER BY server")]
 
-    def pins(self, server: str = "") -> list[Pin]:
-        """All that is known of a server's definitions, or of every server's."""
+    def pins(self, server: str) -> list[Pin]:
+        """All that is known of a server's definitions; of every server's for ""."""
         rows = self._execute(
             f"SELECT {_COLUMNS} FROM definitions WHERE ? IN ('', server) ORDER BY server, kind, name", (server,)
         )

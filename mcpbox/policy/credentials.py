@@ -33,8 +33,6 @@ _NAMES_OF_ELSE = frozenset("s3_key design_token sync_token start_token continuat
 # A tuple: a type may be anything, a list too, which no set can be asked for.
 _CHOSEN = ("boolean",)
 _MODE_URL = "url"
-#: An error that lists elicitations of mode "url" (specification 2025-11-25, client/elicitation).
-URL_REQUIRED = -32042
 
 
 class Credentials:

@@ -214,11 +214,6 @@ def test_an_answer_to_the_octet(data: bytes, address: str | None, expected: byte
     assert stub.answer(stub.parse(data), address) == struct.pack(">H", NUMBER) + expected
 
 
-def test_the_time_to_live_is_the_callers() -> None:
-    found = dns.message.from_wire(stub.answer(stub.parse(packet()), ADDRESS, 7))
-    assert [(rrset.ttl, rrset.to_text()) for rrset in found.answer] == [(7, f"eXample.COM. 7 IN A {ADDRESS}")]
-
-
 def test_a_failure_carries_its_code() -> None:
     expected = asked(SERVFAIL, QUESTION, OPT_SENT)
     assert stub.refuse(stub.parse(packet(counts=ONE, rest=edns())), SERVFAIL) == expected

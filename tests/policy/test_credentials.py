@@ -9,7 +9,8 @@ from said import answer, call, failure, request
 
 from mcpbox.jsonrpc import Message
 from mcpbox.policy.base import Refuse, Rules, Side
-from mcpbox.policy.credentials import URL_REQUIRED, Credentials
+from mcpbox.policy.credentials import Credentials
+from mcpbox.policy.requests import URL_REQUIRED
 
 
 def ways(params: dict[str, Any]) -> list[Message]:
