@@ -216,15 +216,12 @@ def _recorded(prefix: str, entries: tuple[str, ...]) -> tuple[str, ...]:
                 with open(f"{site}/{name}/RECORD", encoding="utf-8", errors="replace") as file:
                     lines = file.read().splitlines()
                 if any(line.startswith(entries) for line in lines):
-                    return (f"pypi:{_normalised(name.partition('-')[0])}",)
+                    from mcpbox.packages.model import normalised
+
+                    return (f"pypi:{normalised(name.partition('-')[0])}",)
             except OSError:
                 continue
     return ()
-
-
-def _normalised(name: str) -> str:
-    """PEP 503."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _find(name: str, place: Place) -> str:

@@ -7,7 +7,6 @@ cannot be understood about a package that was asked for is an error, never a pas
 from __future__ import annotations
 
 import os
-import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from mcpbox.errors import PackageError
-from mcpbox.packages.model import Ecosystem, Package
+from mcpbox.packages.model import Ecosystem, Package, normalised
 
 ECOSYSTEMS = {"npm": "npm", "pypi": "PyPI"}
 HINT = "[packages] advisories in config.toml names a directory or zip of OSV JSON files; fetch the dump anew"
@@ -239,7 +238,7 @@ def _rank(advisory: Advisory) -> int:
 
 
 def _canonical(ecosystem: Ecosystem, name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower() if ecosystem == "pypi" else name
+    return normalised(name) if ecosystem == "pypi" else name
 
 
 def _read(database: Path, only: Sequence[str] | None = None) -> Iterator[tuple[str, bytes]]:

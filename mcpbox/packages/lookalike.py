@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import NamedTuple
 
-from mcpbox.packages.model import Ecosystem
+from mcpbox.packages.model import Ecosystem, normalised
 
 NPM = """
     @a-bonus/google-docs-mcp @aashari/mcp-server-atlassian-jira @agentdeskai/browser-tools-mcp
@@ -97,7 +97,7 @@ def check(name: str, ecosystem: Ecosystem, known: Mapping[Ecosystem, frozenset[s
     """ "looks like NAME: REASON", or None for a name that is itself known or is like none of the known ones."""
     folded = unicodedata.normalize("NFKC", name).lower()
     if ecosystem == "pypi":
-        folded = re.sub(r"[-_.]+", "-", folded)
+        folded = normalised(folded)
     if folded.isascii() and folded in known[ecosystem]:
         return None
     asked = _read(folded)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from msgspec import Struct
 
 Ecosystem = Literal["npm", "pypi"]
+
+
+def normalised(name: str) -> str:
+    """The one form of a PyPI project's name (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 class Request(Struct, frozen=True):

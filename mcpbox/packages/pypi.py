@@ -20,8 +20,8 @@ from msgspec.structs import replace
 
 from mcpbox.errors import PackageError
 from mcpbox.packages import pypi_build, spec
-from mcpbox.packages.model import Package, Plan, Request
-from mcpbox.packages.pypi_entry import ABI, REQUIREMENT, entry, normalised, required
+from mcpbox.packages.model import Package, Plan, Request, normalised
+from mcpbox.packages.pypi_entry import ABI, REQUIREMENT, entry, required
 from mcpbox.packages.pypi_job import Reach, extend, give, in_order, place, python_of, reach_of, run
 
 if TYPE_CHECKING:

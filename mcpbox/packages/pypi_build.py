@@ -18,8 +18,7 @@ from urllib.parse import unquote, urlsplit
 from msgspec import Struct
 
 from mcpbox.errors import PackageError
-from mcpbox.packages.model import Package, Request
-from mcpbox.packages.pypi_entry import normalised
+from mcpbox.packages.model import Package, Request, normalised
 from mcpbox.packages.pypi_front import WHEEL
 from mcpbox.packages.pypi_job import Reach, Source, give, run
 

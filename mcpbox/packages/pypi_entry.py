@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from mcpbox.errors import PackageError
-from mcpbox.packages.model import Request
+from mcpbox.packages.model import Request, normalised
 
 #: What an installed tree says of the Python it is for.
 ABI = ".abi"
@@ -67,11 +67,6 @@ def entry(request: Request, tree: Path) -> tuple[str, ...]:
             return (str(path),)
     values = repr((str(tree), abi, str(path), module, call))
     return (f"python{request.python or 3}", "-I", "-S", "-c", START.replace("{values}", values))
-
-
-def normalised(name: str) -> str:
-    """PEP 503."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def required(requirement: str) -> str:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mcpbox.errors import PackageError
-from mcpbox.packages.model import Ecosystem, Package, Plan
+from mcpbox.packages.model import Ecosystem, Package, Plan, normalised
 
 if TYPE_CHECKING:
     from cyclonedx.model import HashType
@@ -70,7 +70,7 @@ def _purl(ecosystem: Ecosystem, package: Package) -> PackageURL:
 
     scope, _, name = package.name.rpartition("/")
     if ecosystem == "pypi":
-        return PackageURL("pypi", None, re.sub(r"[-_.]+", "-", package.name).lower(), package.version)
+        return PackageURL("pypi", None, normalised(package.name), package.version)
     return PackageURL("npm", scope or None, name, package.version)
 
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mcpbox.errors import UsageError
-from mcpbox.packages.model import Ecosystem, Request
+from mcpbox.packages.model import Ecosystem, Request, normalised
 
 ELSEWHERE = "the registry is what your own configuration of npm, pip or uv names: set it there"
 PROJECT = "install the project, then give its own program: mcpbox wrap -- DIR/.venv/bin/python server.py"
@@ -313,11 +313,6 @@ def _pypi(text: str, at: bool) -> str:
         text = before if version == "latest" else f"{before}=={version}"
     if not (found := _PYPI.fullmatch(text)):
         return ""
-    extras = sorted(filter(None, (_normal(extra.strip()) for extra in (found["extras"] or "").split(","))))
+    extras = sorted(filter(None, (normalised(extra.strip()) for extra in (found["extras"] or "").split(","))))
     wanted = re.sub(r"\s+", "", found["wanted"]).strip(",")
-    return _normal(found["name"]) + (f"[{','.join(extras)}]" if extras else "") + wanted
-
-
-def _normal(text: str) -> str:
-    """PEP 503."""
-    return re.sub(r"[-_.]+", "-", text).lower()
+    return normalised(found["name"]) + (f"[{','.join(extras)}]" if extras else "") + wanted

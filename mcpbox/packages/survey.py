@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from mcpbox.errors import PackageError
 from mcpbox.packages import lock, spec, store
-from mcpbox.packages.model import Request
+from mcpbox.packages.model import Request, normalised
 
 #: Read of one package at most: code that is bundled with all its dependencies goes on for long and says little.
 MAX_BYTES = 24 << 20
@@ -129,7 +129,7 @@ def _npm(tree: Path, name: str) -> tuple[str, str, Iterator[Path]]:
 
 def _pypi(tree: Path, name: str) -> tuple[str, str, Iterator[Path]]:
     for directory in sorted(tree.glob("*.dist-info")):
-        if re.sub(r"[-_.]+", "-", directory.name.partition("-")[0]).lower() == name:
+        if normalised(directory.name.partition("-")[0]) == name:
             break
     else:
         raise PackageError(f"{tree}: {name} is not in it", "run: mcpbox package verify")
