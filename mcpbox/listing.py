@@ -6,6 +6,7 @@ from typing import Any
 
 from mcpbox.definitions import LISTS
 from mcpbox.jsonrpc import Response
+from mcpbox.policy.base import Consult, Refuse, quoted
 
 #: Of one list; a server that has more says so for ever.
 MAX_PAGES = 1000
@@ -68,3 +69,10 @@ class Pages:
             return {}
         found = self._next[method]
         return None if found is None else {"cursor": found}
+
+    def look_for(self, method: str, name: str) -> Consult | Refuse:
+        """What becomes of the use of something that no page so far has: the next page is asked for, if there is one."""
+        page = self.unseen(method)
+        if page is None:
+            return Refuse(f"the server lists no {LISTS[method][0]} {quoted(name)}")
+        return Consult(method, page)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
 from mcpbox.jsonrpc import Message
+
+if TYPE_CHECKING:
+    from mcpbox.definitions import Definition
 
 #: How many names a record or a reason has at most, and how many characters of each.
 MOST = 10
@@ -274,6 +277,17 @@ class Rules(Struct, frozen=True):
     calls_sequences: tuple[CallSequence, ...] = ()
     #: microseconds from any moment on
     clock: Callable[[], int] | None = None
+
+
+def withhold(rules: Rules, definitions: Sequence[Definition]) -> None:
+    """Have definitions that are kept from the host wait for approval, where there is a store."""
+    if rules.pins is None:
+        return
+    from mcpbox.pinning.canonical import digest
+
+    for kind in dict.fromkeys(each.kind for each in definitions):
+        seen = [Seen(each.name, digest(each.value), each.value) for each in definitions if each.kind == kind]
+        rules.pins.withhold(rules.server, kind, seen, host=rules.host, lock=rules.lock)
 
 
 def field(value: Any, *keys: str) -> Any:

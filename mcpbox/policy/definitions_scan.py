@@ -24,7 +24,7 @@ from mcpbox.digests import sha256
 from mcpbox.jsonrpc import Message, Notification, Request, Response
 from mcpbox.listing import Pages
 from mcpbox.pinning import canonical
-from mcpbox.policy.base import Alert, Change, Consult, Refuse, Rules, Seen, Side, Verdict, field, quoted, release
+from mcpbox.policy.base import Alert, Change, Refuse, Rules, Side, Verdict, field, quoted, release, withhold
 from mcpbox.texts import Path
 
 #: Resources of one page, each of which takes 50 µs.
@@ -48,7 +48,8 @@ class DefinitionScan:
 
     def __init__(self, rules: Rules) -> None:
         self._mode = rules.scan
-        self._server, self._host, self._lock = rules.server, rules.host, rules.lock
+        self._rules = rules
+        self._server = rules.server
         self._store = rules.pins
         #: By kind and name, whether it was found clean when it was last listed.
         self._clean: dict[tuple[str, str], bool] = {}
@@ -78,8 +79,7 @@ class DefinitionScan:
             return Refuse(f"the {kind}'s name is not a string")
         clean = self._clean.get((kind, name))
         if clean is None:
-            page = self._pages.unseen(listing)
-            return Refuse(f"the server lists no {kind} {quoted(name)}") if page is None else Consult(listing, page)
+            return self._pages.look_for(listing, name)
         if clean:
             return None
         return Refuse(f"the definition of the {kind} {quoted(name)} instructs the model", release(self._server, name))
@@ -111,21 +111,11 @@ class DefinitionScan:
             return None
         if self._mode == "alert" or not bad:
             return Alert(*_told(found_bad))
-        self._withhold(kept_back)
+        withhold(self._rules, kept_back)
         reason, found = _told([(each, attack) for each, attack in found_bad if (each.kind, each.name) in bad])
         hidden = rewritten(message, lambda each: None if (each.kind, each.name) in bad else each.value)
         hint = release(self._server, (kept_back[0].name or GREETING) if len(kept_back) == 1 else "")
         return Change(hidden, f"hidden: {reason}", found, hint=hint)
-
-    def _withhold(self, kept_back: list[Definition]) -> None:
-        """Have it wait for approval."""
-        if self._store is None:
-            return
-        for kind in dict.fromkeys(each.kind for each in kept_back):
-            seen = [
-                Seen(each.name, canonical.digest(each.value), each.value) for each in kept_back if each.kind == kind
-            ]
-            self._store.withhold(self._server, kind, seen, host=self._host, lock=self._lock)
 
     def _greeting(self, message: Response) -> Attack | None:
         """What an answer to ``initialize`` or ``server/discover`` says besides the instructions."""

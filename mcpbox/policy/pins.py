@@ -13,7 +13,6 @@ from mcpbox.pinning import canonical
 from mcpbox.policy.base import (
     Alert,
     Change,
-    Consult,
     Known,
     Note,
     PinStore,
@@ -107,10 +106,7 @@ class Pins:
         if self._lets_all:
             return None
         if (digest := self._seen.get(key)) is None:
-            page = self._pages.unseen(LISTED_BY[kind])
-            return (
-                Refuse(f"the server lists no {kind} {quoted(name)}") if page is None else Consult(LISTED_BY[kind], page)
-            )
+            return self._pages.look_for(LISTED_BY[kind], name)
         self._refresh(store)
         if self._passes(key, digest):
             return None

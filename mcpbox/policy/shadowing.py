@@ -17,7 +17,7 @@ from mcpbox.definitions import GREETING, MAX_DEFINITIONS, USES, Definition, Malf
 from mcpbox.jsonrpc import Message, Notification, Request, Response
 from mcpbox.listing import Pages
 from mcpbox.pinning.canonical import digest
-from mcpbox.policy.base import Alert, Change, Consult, Refuse, Rules, Seen, Side, Verdict, field, quoted, release
+from mcpbox.policy.base import Alert, Change, Refuse, Rules, Seen, Side, Verdict, field, quoted, release, withhold
 from mcpbox.texts import strings
 
 if TYPE_CHECKING:
@@ -48,9 +48,8 @@ class Shadowing:
 
     def __init__(self, rules: Rules) -> None:
         self._mode = rules.shadowing
+        self._rules = rules
         self._server = rules.server
-        self._host = rules.host
-        self._lock = rules.lock
         self._store = rules.pins
         if self._mode != "off" and self._store is None:
             raise ValueError("tools.shadowing needs the store of definitions")
@@ -81,8 +80,7 @@ class Shadowing:
             return Refuse(f"the {kind}'s name is not a string")
         reason = self._listed.get((kind, name))
         if reason is None:
-            page = self._pages.unseen(listing)
-            return Refuse(f"the server lists no {kind} {quoted(name)}") if page is None else Consult(listing, page)
+            return self._pages.look_for(listing, name)
         return Refuse(reason, release(self._server, name), {"kind": kind, "name": quoted(name)}) if reason else None
 
     def _defined(self, message: Response) -> Verdict:
@@ -111,18 +109,11 @@ class Shadowing:
         reason = "; ".join(each.reason for each in told[:4])
         if not grave:
             return Alert(reason, found)
-        self._withhold([each.definition for each in grave])
+        withhold(self._rules, [each.definition for each in grave])
         hidden = {(each.definition.kind, each.definition.name) for each in grave}
         value = rewritten(message, lambda each: None if (each.kind, each.name) in hidden else each.value)
         hint = release(self._server, (grave[0].definition.name or GREETING) if len(grave) == 1 else "")
         return Change(value, f"hidden: {reason}", found, hint=hint)
-
-    def _withhold(self, kept_back: list[Definition]) -> None:
-        """Have it wait for approval."""
-        assert self._store is not None
-        for kind in dict.fromkeys(each.kind for each in kept_back):
-            seen = [Seen(each.name, digest(each.value), each.value) for each in kept_back if each.kind == kind]
-            self._store.withhold(self._server, kind, seen, host=self._host, lock=self._lock)
 
     def _problems(self, definitions: list[Definition]) -> dict[Key, Problem]:
         problems: dict[Key, Problem] = {}
@@ -163,7 +154,7 @@ class Shadowing:
         """Whether it is of a server that the user has under another name as well."""
         assert self._store is not None
         seen = Seen(each.name, digest(each.value), each.value)
-        return self._store.has_twin(self._server, seen, each.kind, lock=self._lock)
+        return self._store.has_twin(self._server, seen, each.kind, lock=self._rules.lock)
 
     def _neighbours(self) -> dict[tuple[str, str, str], int]:
         """What hosts may see of other servers, and its places in the order of first sight; read anew if it changed."""

@@ -8,7 +8,7 @@ from mcpbox.definitions import MAX_DEFINITIONS
 from mcpbox.jsonrpc import Message, Notification, Request, Response
 from mcpbox.listing import CHANGED, Pages, cursor
 from mcpbox.naming import MAX_NAME, Globs, is_plain
-from mcpbox.policy.base import Change, Consult, Refuse, Rules, Side, Verdict, field, quoted, some
+from mcpbox.policy.base import Change, Refuse, Rules, Side, Verdict, field, quoted, some
 
 
 class ToolAllowlist:
@@ -51,10 +51,7 @@ class ToolAllowlist:
         if not self._hide:
             return None
         if name not in self._hidden:
-            page = self._pages.unseen("tools/list")
-            if page is not None:
-                return Consult("tools/list", page)
-            return Refuse(f"the server lists no tool {quoted(name)}")
+            return self._pages.look_for("tools/list", name)
         if self._hidden[name]:
             return Refuse(
                 f"the tool {quoted(name)} is not allowed, by its own annotations",
