@@ -42,10 +42,9 @@ _SEPARATORS = lazily(r"[\W_]+")
 _SCRIPTS = ("LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "HEBREW", "ARABIC")
 
 
-class Likely(Struct, frozen=True, order=True):
+class Likely(Struct, frozen=True):
     """The known name that another is like, with the server that has it."""
 
-    rank: int
     likeness: Likeness
     server: str
     name: str
@@ -73,17 +72,17 @@ class Names:
     def like(self, name: str) -> Likely | None:
         """The closest of them, None if ``name`` is like none."""
         if owner := self._same.get(name):
-            return Likely(0, "same", *owner)
+            return Likely("same", *owner)
         plain = unhidden(name).lower().removeprefix("mcp__")
         if owner := self._prefixed.get(plain):
-            return Likely(1, "prefixed", *owner)
+            return Likely("prefixed", *owner)
         if name.isascii() and (owner := self._spelt.get(spelling(name))) and owner[1].isascii():
-            return Likely(2, "spelling", *owner)
+            return Likely("spelling", *owner)
         if owner := self._looks.get(looks(name)):
-            return Likely(3, "look-alike", *owner)
+            return Likely("look-alike", *owner)
         for form in _slips(name):
             if owner := self._near.get(form):
-                return Likely(4, "near", *owner)
+                return Likely("near", *owner)
         return None
 
 

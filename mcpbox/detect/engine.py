@@ -32,29 +32,23 @@ _TELLING = 4
 
 
 class Literals:
-    """Finds literals: ``exact`` ones as they are, ``folded`` ones whatever the case of their ASCII letters."""
+    """Finds each of ``literals``."""
 
-    def __init__(self, exact: Sequence[str], folded: Sequence[str] = ()) -> None:
-        self._exact = tuple(exact)
-        self._long = frozenset(i for i, each in enumerate(self._exact) if len(_encoded(each)) > _HEAD)
-        if not all((*exact, *folded)):
+    def __init__(self, literals: Sequence[str]) -> None:
+        if not all(literals):
             raise ValueError("an empty literal occurs everywhere")
-        self._folded = tuple(folded)
+        self._literals = tuple(literals)
+        self._long = frozenset(i for i, each in enumerate(literals) if len(encoded(each)) > _HEAD)
         self._dense = False
-        self._passes = self._automata()
+        self._automaton = _automaton(self._literals, self._dense)
 
     def find(self, text: str) -> list[tuple[int, int]]:
-        """Index, of the exact literals and then the folded ones, and start of every occurrence, by their start."""
-        data = _encoded(text)
+        """Index and start of every occurrence, by their start."""
+        data = encoded(text)
         if len(data) >= _WORTH and not self._dense:
             self._dense = True
-            self._passes = self._automata()
-        exact, folded = self._passes
-        hits = [(index, start) for index, start, _ in exact.find_matches_as_indexes(data, True)] if exact else []
-        if folded:
-            # bytes.lower() knows ASCII alone and keeps every offset, which str.lower() does not.
-            first = len(self._exact)
-            hits += [(first + index, start) for index, start, _ in folded.find_matches_as_indexes(data.lower(), True)]
+            self._automaton = _automaton(self._literals, self._dense)
+        hits = [(index, start) for index, start, _ in self._automaton.find_matches_as_indexes(data, True)]
         if not hits:
             return hits
         hits.sort(key=itemgetter(1))
@@ -62,18 +56,11 @@ class Literals:
             hits = _in_characters(hits, data)
         if not self._long:
             return hits
-        return [hit for hit in hits if hit[0] not in self._long or text.startswith(self._exact[hit[0]], hit[1])]
+        return [hit for hit in hits if hit[0] not in self._long or text.startswith(self._literals[hit[0]], hit[1])]
 
     def may_occur(self, data: bytes) -> bool:
-        """Whether any of the exact literals could be in what ``data`` is the UTF-8 of."""
-        exact = self._passes[0]
-        return exact is not None and bool(exact.find_matches_as_indexes(data))
-
-    def _automata(self) -> tuple[BytesAhoCorasick | None, BytesAhoCorasick | None]:
-        return (
-            _automaton([_encoded(each)[:_HEAD] for each in self._exact], self._dense) if self._exact else None,
-            _automaton([_encoded(each).lower() for each in self._folded], self._dense) if self._folded else None,
-        )
+        """Whether any of them could be in what ``data`` is the UTF-8 of."""
+        return bool(self._automaton.find_matches_as_indexes(data))
 
 
 class Found(NamedTuple):
@@ -90,7 +77,7 @@ class Found(NamedTuple):
 class Engine:
     """Finds tokens of every known format, and literals of the caller's, in one pass."""
 
-    def __init__(self, exact: Sequence[str] = (), folded: Sequence[str] = ()) -> None:
+    def __init__(self, literals: Sequence[str]) -> None:
         rows: dict[str, list[int]] = {}
         for number, row in enumerate(TOKENS):
             for mark in () if row.near else row.marks:
@@ -98,10 +85,10 @@ class Engine:
         self._rows = tuple(map(tuple, rows.values()))
         self._near = [(number, re.compile(row.near)) for number, row in enumerate(TOKENS) if row.near]
         self._near_bytes = [re.compile(row.near.encode()) for row in TOKENS if row.near]
-        self._literals = Literals([*rows, *exact], folded)
+        self._literals = Literals([*rows, *literals])
 
     def may_find(self, data: bytes) -> bool:
-        """Whether ``find`` could find a token or an exact literal in what ``data`` is the UTF-8 of."""
+        """Whether ``find`` could find a token or a literal in what ``data`` is the UTF-8 of."""
         for pattern in self._near_bytes:
             if pattern.search(data):
                 return True
@@ -149,15 +136,15 @@ def _tokens(text: str, row: Format, marks: list[int], loose: list[tuple[Format, 
     return found
 
 
-def _automaton(literals: list[bytes], dense: bool) -> BytesAhoCorasick:
+def _automaton(literals: Sequence[str], dense: bool) -> BytesAhoCorasick:
     # A matter of milliseconds, and on the way of every start: nothing but a scan needs it.
     from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 
     kind = Implementation.DFA if dense else Implementation.ContiguousNFA
-    return BytesAhoCorasick(literals, MatchKind.Standard, kind)
+    return BytesAhoCorasick([encoded(each)[:_HEAD] for each in literals], MatchKind.Standard, kind)
 
 
-def _encoded(text: str) -> bytes:
+def encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 

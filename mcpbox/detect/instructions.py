@@ -19,7 +19,7 @@ from typing import Literal
 
 from mcpbox.detect import unicode
 from mcpbox.detect.cues import CUES
-from mcpbox.detect.engine import Literals
+from mcpbox.detect.engine import Literals, encoded
 from mcpbox.detect.hits import Hit
 from mcpbox.detect.phrases import pattern
 from mcpbox.patterns import lazily
@@ -178,7 +178,7 @@ def _decoded(
         if worst and worst.weight >= _DISGUISED:
             # Nobody disguises what is harmless.
             yield Hit(start, end, _ENCODED_AS + worst.kind, 100)
-    if (where == "definition" or len(plain) <= _BLOB) and is_leeted(_utf8(plain)):
+    if (where == "definition" or len(plain) <= _BLOB) and is_leeted(encoded(plain)):
         read = plain.translate(_LEET)
         for hit in _phrases(read, where):
             if hit.weight >= _DISGUISED and read[hit.start : hit.end] != plain[hit.start : hit.end]:
@@ -205,7 +205,7 @@ def _parts(
             yield start, end, _ESCAPE.sub(lambda one: chr(_code(one)), part)
         else:
             yield start, end, codecs.decode(part, "rot13") if mark in _ROTATED else part[::-1]
-    if (where == "definition" or len(plain) <= _BLOB) and may_be_spaced_out(_utf8(plain)):
+    if (where == "definition" or len(plain) <= _BLOB) and may_be_spaced_out(encoded(plain)):
         for match in _SPACED.finditer(plain):
             yield *match.span(), _closed(match[0])
 
@@ -214,10 +214,6 @@ def _closed(text: str) -> str:
     """A text whose letters stand apart with them together; what is between two words is rarer than what is within."""
     within, _ = Counter(_BETWEEN.findall(text)).most_common(1)[0]
     return _BETWEEN.sub(lambda each: "" if each[0] == within else " ", text)
-
-
-def _utf8(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
 
 
 def is_leeted(data: bytes) -> bool:

@@ -68,9 +68,9 @@ class Others:
         self._tools: dict[str, tuple[str, str]] = {}
         self._servers: dict[str, str] = {}
         for server, name in tools:
-            self._tools.setdefault(_key(name), (server, name))
-            if _key(server) not in _GENERIC:
-                self._servers.setdefault(_key(server), server)
+            self._tools.setdefault(key(name), (server, name))
+            if key(server) not in _GENERIC:
+                self._servers.setdefault(key(server), server)
 
     def told_of(self, text: str, own: Collection[str]) -> Mention | None:
         """The first instruction about one of them; ``own`` are the server's own tools, by ``key``."""
@@ -78,31 +78,27 @@ class Others:
             return None
         plain = unhidden(text[:LONGEST])
         for match in islice(self._named(plain), EXAMINED):
-            key = _key(match[0])
+            named = key(match[0])
             start, end = match.span()
             around = plain[max(0, start - AROUND) : start] + "\x00" + plain[end : end + AROUND]
             if not _CHANGES.search(around):
                 continue
-            if key in self._tools and _is_distinct(match[0], plain, start, end):
-                if key not in own or _OTHERS.search(around):
-                    server, name = self._tools[key]
+            if named in self._tools and _is_distinct(match[0], plain, start, end):
+                if named not in own or _OTHERS.search(around):
+                    server, name = self._tools[named]
                     return Mention(start, end, name, server)
-            if key in self._servers and key not in own and _SERVER.search(around):
-                return Mention(start, end, self._servers[key], self._servers[key])
+            if named in self._servers and named not in own and _SERVER.search(around):
+                return Mention(start, end, self._servers[named], self._servers[named])
         return None
 
     def _named(self, text: str) -> Iterable[re.Match[str]]:
         return (
-            match for match in _NAME.finditer(text) if _key(match[0]) in self._tools or _key(match[0]) in self._servers
+            match for match in _NAME.finditer(text) if key(match[0]) in self._tools or key(match[0]) in self._servers
         )
 
 
 def key(name: str) -> str:
     """What names are compared by."""
-    return _key(name)
-
-
-def _key(name: str) -> str:
     return spelling(unhidden(name))
 
 

@@ -57,24 +57,19 @@ def test_a_mark_stands_where_the_format_says(row: tokens.Format) -> None:
 
 @given(
     st.lists(st.text(min_size=1, max_size=3) | st.text("ab", min_size=1, max_size=50), max_size=5),
-    st.lists(st.text(min_size=1, max_size=3), max_size=3),
-    st.text() | st.text("abAB", max_size=200),
+    st.text() | st.text("ab", max_size=200),
 )
-def test_every_occurrence_of_a_literal_is_found(exact: list[str], folded: list[str], text: str) -> None:
-    def lower(text: str) -> str:
-        return "".join(each.lower() if each.isascii() else each for each in text)
-
+def test_every_occurrence_of_a_literal_is_found(wanted: list[str], text: str) -> None:
     expected = [
         (start, index)
-        for looked_in, literals, first in ((text, exact, 0), (lower(text), map(lower, folded), len(exact)))
-        for index, literal in enumerate(literals, first)
+        for index, literal in enumerate(wanted)
         for start in range(len(text))
-        if looked_in.startswith(literal, start)
+        if text.startswith(literal, start)
     ]
     # And in front of so much that is none of them that it is looked for in another way.
-    letters = set(lower("".join((*exact, *folded, text))))
-    padding = next(each for each in map(chr, range(32, 1 << 16)) if lower(each) not in letters)
-    literals = Literals(exact, folded)
+    letters = set("".join((*wanted, text)))
+    padding = next(each for each in map(chr, range(32, 1 << 16)) if each not in letters)
+    literals = Literals(wanted)
     for longer in (text, text + padding * LONG, text):
         found = literals.find(longer)
         assert sorted((start, index) for index, start in found) == sorted(expected)
@@ -83,10 +78,10 @@ def test_every_occurrence_of_a_literal_is_found(exact: list[str], folded: list[s
 
 def test_literals_of_the_caller_are_found_along_with_tokens() -> None:
     token = "ghp_" + "a1B2" * 9
-    engine = Engine(["a secret", "a secret of more than thirty-two characters"], ["IGNORE"])
-    found = engine.find(f"é Ignore {token} a secret of more than thirty-two dogs")
-    assert found.tokens == [(9, 9 + len(token), "github-token")]
-    assert found.literals == [(2, 2), (0, 10 + len(token))]
+    engine = Engine(["a secret", "a secret of more than thirty-two characters"])
+    found = engine.find(f"é {token} a secret of more than thirty-two dogs")
+    assert found.tokens == [(2, 2 + len(token), "github-token")]
+    assert found.literals == [(0, 3 + len(token))]
 
 
 def test_an_empty_literal_is_refused() -> None:
@@ -97,7 +92,7 @@ def test_an_empty_literal_is_refused() -> None:
 def test_the_library_is_imported_when_it_is_needed_and_no_earlier() -> None:
     code = (
         "import sys, mcpbox.detect.engine as e; before = 'ahocorasick_rs' in sys.modules; "
-        "e.Engine(); print(before, 'ahocorasick_rs' in sys.modules)"
+        "e.Engine([]); print(before, 'ahocorasick_rs' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True"]
