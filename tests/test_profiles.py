@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -124,3 +125,16 @@ def test_what_show_prints_is_the_profile(entry: tuple[str, Profile]) -> None:
     name, found = entry
     shown = CliRunner().invoke(cli, ["profile", "show", name], catch_exceptions=False).output
     assert profile.parse(shown, name).profile == found
+
+
+def test_what_show_prints_of_tables_within_tables_is_the_profile(tmp_path: Path) -> None:
+    file = tmp_path / "nested.toml"
+    file.write_text(
+        'version = 1\nname = "nested"\n[tools.host.cursor]\nallow = ["read_*"]\n[tools.describe]\n"a b" = ""\n'
+        '[messages.tool."export_*"]\nsecrets = "block"\n[filesystem.from_arguments]\n"--db" = "file"\n'
+    )
+    found = profile.load(file).profile
+    shown = CliRunner().invoke(cli, ["profile", "show", str(file)], catch_exceptions=False).output
+    assert profile.parse(shown, "nested").profile == found
+    told = CliRunner().invoke(cli, ["profile", "show", "--json", str(file)], catch_exceptions=False).output
+    assert json.loads(told)["profile"]["tools"]["host"] == {"cursor": {"allow": ["read_*"], "deny": []}}

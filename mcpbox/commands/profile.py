@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -13,6 +13,7 @@ import msgspec
 
 from mcpbox import draft, paths, profile
 from mcpbox.errors import ProfileError, UsageError
+from mcpbox.trail import toml
 
 
 def list_(as_json: bool) -> int:
@@ -35,19 +36,21 @@ def list_(as_json: bool) -> int:
 def show(name: str, as_json: bool) -> int:
     """The profile in full, each line with its origin."""
     resolved = profile.load(profile.find(name))
-    data = _plain(resolved.profile)
     if as_json:
+        data = _plain(resolved.profile)
         click.echo(json.dumps({"source": resolved.source, "given": sorted(resolved.given), "profile": data}, indent=2))
         return 0
     click.echo(f"# {resolved.source}")
-    for key, value in data.items():
-        if not isinstance(value, dict):
+    tables: dict[str, Mapping[str, Any]] = {}
+    for key, value in msgspec.structs.asdict(resolved.profile).items():
+        if isinstance(value, msgspec.Struct | dict):
+            tables[key] = value if isinstance(value, dict) else msgspec.structs.asdict(value)
+        else:
             click.echo(_line(key, value, key in resolved.given))
-    for table, values in data.items():
-        if isinstance(values, dict):
-            click.echo(f"\n[{table}]")
-            for key, value in values.items():
-                click.echo(_line(key, value, f"{table}.{key}" in resolved.given))
+    for table, values in tables.items():
+        click.echo(f"\n[{table}]")
+        for key, value in values.items():
+            click.echo(_line(key, value, f"{table}.{key}" in resolved.given))
     return 0
 
 
@@ -112,22 +115,13 @@ def _drafted(name: str, source: str) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, msgspec.Struct):
-        return {key: _plain(item) for key, item in msgspec.structs.asdict(value).items()}
+        value = msgspec.structs.asdict(value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, profile.Size) else value
 
 
 def _line(key: str, value: Any, given: bool) -> str:
-    return f"{f'{key} = {_inline(value)}':<46}  # {'this file' if given else 'default'}"
-
-
-def _inline(value: Any) -> str:
-    """TOML on one line; of a table only what is not empty."""
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_inline, value)) + "]"
-    if isinstance(value, dict):
-        entries = [f"{key} = {_inline(item)}" for key, item in value.items() if item not in ("", False)]
-        return f"{{ {', '.join(entries)} }}" if entries else "{}"
-    # JSON's escapes are TOML's too, but for the one character that JSON lets stand.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return f"{f'{toml.key(key)} = {toml.inline(value)}':<46}  # {'this file' if given else 'default'}"
