@@ -81,7 +81,7 @@ def mounts(
     meant: dict[str, bool] = {}
 
     def add(path: str, key: str, *, write: bool, unsafe: bool = False, optional: bool = False, make: str = "") -> None:
-        written = os.path.normpath(os.path.join(cwd, _expanded(path, home)))
+        written = os.path.normpath(os.path.join(cwd, expanded(path, home)))
         resolved = os.path.realpath(written)
         unsafe = unsafe or (written in meant and (meant[written] or not write))
         for candidate in dict.fromkeys((written, resolved)):
@@ -106,7 +106,7 @@ def mounts(
         for item in getattr(table, key):
             listed = Listed(path=item) if isinstance(item, str) else item
             if listed.unsafe:
-                meant[os.path.normpath(_expanded(listed.path, home))] = write
+                meant[os.path.normpath(expanded(listed.path, home))] = write
             add(listed.path, f"filesystem.{key}", write=write, unsafe=listed.unsafe, optional=listed.optional)
     if table.arguments != "none":
         for argument in arguments:
@@ -148,7 +148,8 @@ def _make(path: str, use: str) -> None:
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
-def _expanded(path: str, home: Path) -> str:
+def expanded(path: str, home: Path) -> str:
+    """``path``, "~" being the user's home."""
     return f"{home}{path[1:]}" if path == "~" or path.startswith("~/") else path
 
 
@@ -168,13 +169,13 @@ def exposure(path: str, home: Path, *, unsafe: bool = False) -> str:
         return ""
     homes = {str(home), os.path.realpath(home)}
     for directory in homes:
-        if _within(directory.casefold(), path.casefold()):
+        if within(directory.casefold(), path.casefold()):
             return "it holds the whole home directory"
         for name in PRIVATE:
             if _overlap(path, f"{directory}/{name}"):
                 return f"it holds credentials, history or start-up files (~/{name})"
     for directory in SYSTEM:
-        if _overlap(path, directory) and not any(_within(path, own) for own in homes):
+        if _overlap(path, directory) and not any(within(path, own) for own in homes):
             return f"it belongs to the system ({directory})"
     return ""
 
@@ -183,10 +184,11 @@ def _names_path(value: str) -> bool:
     return "\0" not in value and "\n" not in value and ("/" in value or value.startswith("."))
 
 
-def _within(path: str, directory: str) -> bool:
+def within(path: str, directory: str) -> bool:
+    """Whether it is that directory, or lies in it."""
     return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 def _overlap(one: str, other: str) -> bool:
     one, other = one.casefold(), other.casefold()
-    return _within(one, other) or _within(other, one)
+    return within(one, other) or within(other, one)

@@ -58,7 +58,7 @@ def build_spec(
         session=session,
         name=name,
         command=server.argv,
-        cwd=str(cwd) if any(_is_below(str(cwd), mount.target) for mount in ordered) else inside,
+        cwd=str(cwd) if any(filesystem.within(str(cwd), mount.target) for mount in ordered) else inside,
         environment=environment,
         mounts=ordered,
         home=inside,
@@ -166,7 +166,3 @@ def _timezone() -> str:
         return zone
     found = os.path.realpath("/etc/localtime").partition("/zoneinfo/")[2]
     return found or "UTC"
-
-
-def _is_below(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(directory.rstrip("/") + "/")

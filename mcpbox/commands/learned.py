@@ -91,7 +91,7 @@ def _in_force(found: Sequence[SessionLog]) -> Resolved:
 
 def _forms(path: str, home: Path) -> tuple[str, ...]:
     """A listed path in full, and what it is behind symlinks."""
-    full = os.path.normpath(f"{home}{path[1:]}" if path == "~" or path.startswith("~/") else path)
+    full = os.path.normpath(filesystem.expanded(path, home))
     return tuple(dict.fromkeys((full, os.path.realpath(full))))
 
 

@@ -20,6 +20,7 @@ from mcpbox.hosts.model import Entry, Key
 from mcpbox.hosts.record import Record
 from mcpbox.hosts.survey import Surveyed
 from mcpbox.packages import terminal
+from mcpbox.secrets import PREFIX
 from mcpbox.shown import plain
 
 #: Where tools keep environments that they remove again.
@@ -260,7 +261,7 @@ def _take_out(file: Surveyed, taken: Sequence[Entry]) -> None:
 
 def _kept_behind(entry: Entry, registered: bool) -> str:
     """Why a wrapped entry is not to be unwrapped; "" if it may be."""
-    if rewrite.SECRET in repr(entry.raw):
+    if PREFIX in repr(entry.raw):
         return "its secrets are in the keyring; run first: mcpbox migrate-secrets --restore"
     if not registered and "--host" not in rewrite.options(entry):
         return "it was put behind mcpbox by hand"

@@ -16,9 +16,11 @@ from mcpbox.hosts.record import Record
 from mcpbox.hosts.rewrite import Plan
 from mcpbox.hosts.survey import Surveyed
 from mcpbox.packages import terminal
+from mcpbox.secrets import PREFIX
 from mcpbox.shown import plain
+from mcpbox.texts import strings
 
-_REFERENCE = re.compile(re.escape(rewrite.SECRET) + r"[a-z0-9][a-z0-9._-]*/[A-Za-z0-9_.-]+")
+_REFERENCE = re.compile(PREFIX + r"[a-z0-9][a-z0-9._-]*/[A-Za-z0-9_.-]+")
 COLOURS = {"protected": "green", "unprotected": "red", "unreadable": "red"}
 
 
@@ -108,7 +110,7 @@ def _row(file: Surveyed, plan: Plan, record: Record | None) -> Row:
         profile=facts.profile,
         package=facts.package,
         plaintext=tuple(_plaintext(entry, shape)),
-        keyring=tuple(dict.fromkeys(_REFERENCE.findall("\n".join(_strings(entry.raw))))),
+        keyring=tuple(dict.fromkeys(_REFERENCE.findall("\n".join(text for _, text in strings(entry.raw))))),
         drift=(*survey.drift(plan, record, facts), *(_waiting(entry, facts.profile) if wrapped else ())),
     )
 
@@ -141,17 +143,6 @@ def _plaintext(entry: Entry, shape: Shape) -> list[str]:
 
     found = scan_entry(entry, shape)
     return [".".join(map(str, placed.where)) + f" ({placed.name})" * (placed.where[0] == "args") for placed in found]
-
-
-def _strings(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for member in value.values():
-            yield from _strings(member)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _strings(item)
 
 
 def _show(rows: Sequence[Row]) -> None:

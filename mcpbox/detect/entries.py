@@ -10,12 +10,13 @@ import bisect
 import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
 from mcpbox.detect import entropy, names, placeholders, tokens, urls
 from mcpbox.patterns import lazily
+from mcpbox.texts import strings
 
 if TYPE_CHECKING:
     from mcpbox.hosts.model import Entry, Key, Shape
@@ -91,7 +92,7 @@ def scan_entry(entry: Entry, shape: Shape) -> list[Placed]:
     for key, value in entry.env.items():
         look(("env", key), value, key, key)
     own = {"command", "args", "env", "name", "description", shape.command, shape.args, shape.env}
-    for path, value in _strings({key: value for key, value in entry.raw.items() if key not in own}, ()):
+    for path, value in strings({key: value for key, value in entry.raw.items() if key not in own}):
         for finding, inner in _scan(value, str(path[-1]), shape.references):
             if finding.confidence != "entropy" or path[0] in ("headers", "http_headers", *_REMOTE_URLS):
                 found.append((path, finding, names.secret_name(inner) or "SECRET"))
@@ -110,17 +111,6 @@ def _numbered(name: str) -> Iterator[str]:
     while True:
         yield f"{name}_{number}"
         number += 1
-
-
-def _strings(value: Any, path: tuple[Key, ...]) -> Iterator[tuple[tuple[Key, ...], str]]:
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _strings(inner, (*path, key))
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            yield from _strings(inner, (*path, index))
 
 
 def _scan(value: str, name: str, references: tuple[str, ...], *, joined: bool = True) -> list[tuple[Finding, str]]:

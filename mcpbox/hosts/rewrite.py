@@ -38,11 +38,9 @@ OBEYED = re.compile(
 #: The options of ``wrap``: those with a value, and those without.
 VALUED = {"--profile", "--backend", "--name", "--host", "--env"}
 FLAGS = {"--learn-network", "--learn"}
-#: A reference to a secret in the keyring, as ``migrate-secrets`` leaves it behind.
-SECRET = "mcpbox-secret:"
 
-#: NUL, and the halves of surrogate pairs that JSON lets stand alone.
 _PYTHON = re.compile(r"(python|pypy)[0-9.]*$")
+#: NUL, and the halves of surrogate pairs that JSON lets stand alone.
 _UNSAYABLE = re.compile("[\0\ud800-\udfff]")
 
 

@@ -158,12 +158,3 @@ def _put(tree: Any, path: Path, value: str) -> None:
     for key in path[:-1]:
         tree = tree[key]
     tree[path[-1]] = value
-
-
-def leaves(tree: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
-    """Every string of a document's value, with its path."""
-    if isinstance(tree, str):
-        yield path, tree
-    elif isinstance(tree, dict | list):
-        for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
-            yield from leaves(value, (*path, key))

@@ -32,6 +32,7 @@ from mcpbox.secrets import PREFIX, launch
 from mcpbox.secrets.index import write_private
 from mcpbox.secrets.reference import Reference, references
 from mcpbox.secrets.store import Store
+from mcpbox.texts import strings
 
 #: Shorter values are looked for in other texts only together with what stands around them.
 TELLING = 8
@@ -299,7 +300,7 @@ def _restated(data: bytes, format: Format, pieces: Pieces) -> bytes:
     anywhere = {old: own for old, own in pieces.values() if _is_telling(old)}
     try:
         text = data.decode()
-        leaves = values.leaves(parse(text, format).get(()))
+        leaves = strings(parse(text, format).get(()))
         found = {path: (leaf, at.get((_place(path), leaf)) or anywhere.get(leaf)) for path, leaf in leaves}
         wanted = {path: (leaf, own) for path, (leaf, own) in found.items() if own}
         return values.exchange(text, format, wanted).encode() if wanted else data

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcpbox import paths
 from mcpbox.errors import McpboxError
+from mcpbox.filesystem import expanded
 from mcpbox.sandbox.base import Mount
 from mcpbox.tables import Filesystem, Listed
 from mcpbox.trail import known
@@ -70,9 +71,9 @@ def granted(
     ``by`` says whether a path is there because the profile lists it, as the server's own code, or because the user's
     own configuration of the server names it; ``hosts`` are the rules for those that this names.
     """
-    home = str(paths.home())
+    home = paths.home()
     items = [item.path if isinstance(item, Listed) else item for item in (*table.read, *table.write)]
-    full = [os.path.normpath(f"{home}{item[1:]}" if item.startswith("~") else item) for item in items]
+    full = [os.path.normpath(expanded(item, home)) for item in items]
     listed, own = {*full, *map(os.path.realpath, full)}, {*code, *map(os.path.realpath, code)}
     rows = [
         {
@@ -101,11 +102,11 @@ def _learner() -> Learner:
 
 def _existing() -> Callable[[str], str]:
     """The nearest directory that is there. A model may name the same few again and again."""
-    home = str(paths.home())
+    home = paths.home()
 
     @lru_cache(maxsize=4096)
     def existing(path: str) -> str:
-        full = os.path.normpath(f"{home}{path[1:]}" if path == "~" or path.startswith("~/") else path)
+        full = os.path.normpath(expanded(path, home))
         while full != "/" and not os.path.isdir(full):
             full = os.path.dirname(full)
         return full

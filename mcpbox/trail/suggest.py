@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator
-from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from mcpbox.egress.rules import Rule, Rules
-from mcpbox.tables import Listed, Names, Profile, Size
+from mcpbox.naming import Globs
+from mcpbox.tables import Listed, Profile, Size
 from mcpbox.trail import toml
 from mcpbox.trail.entries import visible
 from mcpbox.trail.evidence import Evidence, Place, times, within
@@ -97,9 +97,10 @@ def _given(context: Context, table: str) -> Iterator[tuple[str, Any]]:
 
 def _names(evidence: Evidence, context: Context, table: str) -> Iterator[tuple[str, str]]:
     names = getattr(context.profile, table)
+    globs = Globs(((names.allow, names.deny),))
     rows: list[tuple[Any, str]] = []
     for name, use in sorted(getattr(evidence, table).items()):
-        if not _sayable(name) or not _is_allowed(name, names):
+        if not _sayable(name) or not globs.allow(name):
             rows.append((None, f"{visible(name, 100)}: not allowed any more: {use}"))
         else:
             rows.append((_pattern(name), str(use)))
@@ -221,20 +222,11 @@ def _calls(evidence: Evidence, context: Context) -> Iterator[tuple[str, str]]:
     rate, run = (min(wanted, had or wanted) for wanted, had in ((rate, calls.per_minute), (run, calls.repeats)))
     if evidence.tools:
         yield "per_minute", _line("per_minute", rate, f"at most {evidence.busiest} in one minute")
-        yield (
-            "repeats",
-            f"{f'repeats = {run}':<28}  # at most {evidence.longest_run} in a row with the same arguments\n",
-        )
+        yield "repeats", _line("repeats", run, f"at most {evidence.longest_run} in a row with the same arguments")
 
 
 def _line(key: str, value: Any, comment: str) -> str:
     return f"{f'{key} = {toml.inline(value)}':<28}  # {comment}\n"
-
-
-def _is_allowed(name: str, names: Names) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in names.allow) and not any(
-        fnmatchcase(name, pattern) for pattern in names.deny
-    )
 
 
 def _pattern(name: str) -> str:

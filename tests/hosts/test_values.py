@@ -12,6 +12,7 @@ from mcpbox.hosts.document import DocumentError, parse
 from mcpbox.hosts.entries import entries
 from mcpbox.hosts.model import Format, Shape
 from mcpbox.hosts.values import Moved, Piece
+from mcpbox.texts import strings
 
 Wanted = Mapping[tuple[str | int, ...], tuple[str, Sequence[Piece]]]
 REFERENCE = "mcpbox-secret:s/NAME"
@@ -58,7 +59,7 @@ LINES: dict[str, tuple[Format, str]] = {
 @pytest.mark.parametrize("name", LINES)
 def test_lines_come_back_as_they_were_written(name: str) -> None:
     format, before = LINES[name]
-    (path, old), _ = values.leaves(parse(before, format).get(()))
+    (path, old), _ = strings(parse(before, format).get(()))
     end = len(old.rstrip("\n"))
     moved = values.exchange(before, format, {path: (old, [Piece(0, end, REFERENCE)])})
     assert "MIIE" not in moved
