@@ -65,9 +65,9 @@ def put(reference: Reference, entry: Entry | None) -> None:
 
 
 @contextmanager
-def locked() -> Iterator[None]:
-    """Alone among the processes that change secrets."""
-    lock = os.open(paths.private_dir(paths.data_dir()) / "secrets.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+def locked(name: str = "secrets.lock") -> Iterator[None]:
+    """Alone among the processes that change secrets, or that take another lock of this ``name``."""
+    lock = os.open(paths.private_dir(paths.data_dir()) / name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -21,10 +21,12 @@ from msgspec import Struct
 
 from mcpbox import paths
 from mcpbox.errors import DamagedSecret, SecretError, UsageError
-from mcpbox.secrets.index import write_private
+from mcpbox.secrets.index import locked, write_private
 from mcpbox.secrets.reference import Reference
 
 PLACE = "file"
+#: Held while the file is changed: by whoever sets a secret, and by the audit's signer, which knows of no index.
+LOCK = "secrets.enc.lock"
 #: OWASP's first choice for scrypt (2023): 128 MiB and about a third of a second for each guess.
 SCRYPT_N, SCRYPT_R, SCRYPT_P = 1 << 17, 8, 1
 KEY_BYTES = 32
@@ -111,18 +113,22 @@ class Vault:
         return data.decode(errors="surrogateescape")
 
     def set(self, reference: Reference, value: str) -> None:
-        content = self._load()
+        # For the key, which may be asked of the user, and nobody else waits for that.
+        self._load()
         data = value.encode(errors="surrogateescape")
-        content.values[str(reference)] = _encrypt(self._key, str(reference), data)
-        write_private(file(), msgspec.json.encode(content))
+        with locked(LOCK):
+            content = self._load()
+            content.values[str(reference)] = _encrypt(self._key, str(reference), data)
+            write_private(file(), msgspec.json.encode(content))
 
     def delete(self, reference: Reference) -> None:
         """Remove the value, if it is there; that takes no key."""
         if not exists():
             return
-        content = _read()
-        if content.values.pop(str(reference), None) is not None:
-            write_private(file(), msgspec.json.encode(content))
+        with locked(LOCK):
+            content = _read()
+            if content.values.pop(str(reference), None) is not None:
+                write_private(file(), msgspec.json.encode(content))
 
     def _load(self) -> _File:
         content = _read()

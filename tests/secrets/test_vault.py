@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,30 @@ def test_a_file_that_is_gone_keeps_nothing_from_being_removed(key: Path) -> None
         open_store().get(ONE)
     open_store().delete(ONE)
     assert open_store().names() == []
+
+
+KEEPING = """
+import sys
+from mcpbox.secrets.reference import Reference
+from mcpbox.secrets.vault import Vault
+sys.stdin.read(1)
+for number in range(40):
+    Vault().set(Reference(sys.argv[1], f"N{number}"), "a value")
+    Vault().set(Reference(sys.argv[1], "GONE"), "a value")
+    Vault().delete(Reference(sys.argv[1], "GONE"))
+"""
+
+
+def test_what_two_processes_keep_at_once_is_all_there(key: Path) -> None:
+    """The audit's signer keeps its place here too, at any moment."""
+    words = [sys.executable, "-c", KEEPING]
+    both = [subprocess.Popen([*words, name], stdin=subprocess.PIPE) for name in ("one", "two")]
+    for process in both:
+        assert process.stdin
+        process.stdin.write(b"x")
+        process.stdin.close()
+    assert [process.wait() for process in both] == [0, 0]
+    assert set(content()["values"]) == {f"{name}/N{number}" for name in ("one", "two") for number in range(40)}
 
 
 def test_another_key_opens_nothing(key: Path) -> None:
