@@ -55,8 +55,8 @@ class Host(Struct, frozen=True):
 def arguments(spec: SandboxSpec, host: Host, sources: Mapping[Mount, str], fds: Mapping[str, int]) -> list[str]:
     """The options of bubblewrap for ``spec``, without the program and its command.
 
-    ``sources`` says where bubblewrap finds each mount; ``fds`` holds descriptors for "seccomp", "status", "block" and
-    for each file of /etc that is made for the sandbox.
+    ``sources`` says where bubblewrap finds each mount; ``fds`` holds descriptors for "seccomp", "status", "block",
+    "variables" and for each file of /etc that is made for the sandbox.
     """
     size = ("--size", str(spec.scratch))
     words = [
@@ -84,7 +84,17 @@ def arguments(spec: SandboxSpec, host: Host, sources: Mapping[Mount, str], fds: 
         words += ["--bind" if mount.write else "--ro-bind", sources[mount], mount.target]
     words += ["--remount-ro", "/", "--chdir", spec.cwd]
     words += ["--seccomp", str(fds["seccomp"]), "--json-status-fd", str(fds["status"]), "--block-fd", str(fds["block"])]
-    return words
+    return [*words, "--args", str(fds["variables"])]
+
+
+def variables(environment: Mapping[str, str]) -> bytes:
+    """The options that give the server its environment, for bubblewrap to read.
+
+    Not in its own, where its loader would obey LD_PRELOAD and the like, and what they name run outside of any sandbox;
+    nor among its words, which every user can read.
+    """
+    words = (word for name, value in environment.items() for word in ("--setenv", name, value))
+    return "\0".join(words).encode(errors="surrogateescape")
 
 
 def etc_files(uid: int, gid: int, home: str) -> dict[str, str]:
@@ -149,6 +159,7 @@ def _start(
     block, child_block = pipe(False)
     files = etc_files(spec.uid, spec.gid, spec.home)
     data = {name: text.encode() for name, text in files.items()} | {"seccomp": seccomp.bpf(limits.refused)}
+    data["variables"] = variables({**spec.environment, **spec.secrets})
     fds = {name: _memory_file(name, content, theirs) for name, content in data.items()}
     fds |= {"status": child_status, "block": child_block}
     root = os.geteuid() == 0
@@ -163,13 +174,10 @@ def _start(
             unroot.stage([mount.source for mount in spec.mounts])
             unroot.become(spec.uid, spec.gid)
 
-    words = [program, *arguments(spec, host_layout(), sources, fds)]
-    for name in limits.environment.keys() & spec.environment.keys():
-        words += ["--setenv", name, spec.environment[name]]
-    words += ["--", *GUARD, _mark(spec.session), *spec.command]
+    words = [program, *arguments(spec, host_layout(), sources, fds), "--", *GUARD, _mark(spec.session), *spec.command]
     monitor = Child(
         [*limits.prefix, *words],
-        {**spec.environment, **spec.secrets, **limits.environment},
+        limits.environment,
         streams=(child_in, child_out, child_err),
         keep=fds.values(),
         prepare=prepare,

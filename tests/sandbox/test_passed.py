@@ -35,3 +35,14 @@ def test_a_variable_that_loads_code_is_refused_in_the_host(runner: Runner, name:
         error = host.request("initialize", {})["error"]
         assert f"the variable {name!r} cannot be passed on" in error["message"] and "loads code" in error["message"]
         assert host.process.wait(10) == 2
+
+
+def test_a_variable_that_loads_code_counts_inside_alone(runner: Runner) -> None:
+    # The loader writes a file for each program that it starts with these.
+    trace = runner.home / "trace"
+    server = runner.home / "servers" / "run.py"
+    with runner.wrap("env", "LD_DEBUG=libs", f"LD_DEBUG_OUTPUT={trace}", PYTHON, server) as host:
+        host.initialize()
+        look = f"import glob, os; print(os.environ['LD_DEBUG'], bool(glob.glob('{trace}.*')))"
+        assert host.call("run", words=[PYTHON, "-c", look])["structuredContent"]["out"] == "libs True\n"
+    assert not list(runner.home.glob("trace.*"))

@@ -138,10 +138,8 @@ def test_too_much_memory_is_said_to_be_the_reason(limited: Runner) -> None:
         assert host.process.wait(10) == 137
 
 
-def test_the_first_process_knows_no_variable_but_the_profiles(limited: Runner) -> None:
-    code = "import sys; sys.stderr.write(open('/proc/1/environ').read())"
-    profile = '[environment]\nXDG_RUNTIME_DIR = "/tmp"\n'
-    with limited.wrap(PYTHON, "-c", code, profile=profile) as host:
+def test_the_first_process_knows_no_variable(limited: Runner) -> None:
+    code = "import sys; sys.stderr.write('known: ' + open('/proc/1/environ').read())"
+    with limited.wrap(PYTHON, "-c", code, profile='[environment]\nXDG_RUNTIME_DIR = "/tmp"\n') as host:
         host.stdin.close()
-        seen = host.stderr.read().decode().splitlines()[-1].rstrip("\0").split("\0")
-    assert {variable.partition("=")[0] for variable in seen} <= {"PATH", "HOME", "LANG", "TZ", "XDG_RUNTIME_DIR"}
+        assert host.stderr.read().decode().splitlines()[-1] == "known: "
