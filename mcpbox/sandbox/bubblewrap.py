@@ -9,7 +9,7 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -52,11 +52,11 @@ class Host(Struct, frozen=True):
     masked: tuple[str, ...]
 
 
-def arguments(spec: SandboxSpec, host: Host, sources: Mapping[Mount, str], fds: Mapping[str, int]) -> list[str]:
+def arguments(spec: SandboxSpec, host: Host, sources: Mapping[Mount, str | int], fds: Mapping[str, int]) -> list[str]:
     """The options of bubblewrap for ``spec``, without the program and its command.
 
-    ``sources`` says where bubblewrap finds each mount; ``fds`` holds descriptors for "seccomp", "status", "block",
-    "variables" and for each file of /etc that is made for the sandbox.
+    ``sources`` are the mounts to make, each with the path or the descriptor of what is mounted; ``fds`` holds
+    descriptors for "seccomp", "status", "block", "variables" and for each file of /etc that is made for the sandbox.
     """
     size = ("--size", str(spec.scratch))
     words = [
@@ -80,8 +80,9 @@ def arguments(spec: SandboxSpec, host: Host, sources: Mapping[Mount, str], fds: 
     words += [*size, "--tmpfs", spec.home]
     for path, room in spec.rooms.items():
         words += ["--size", str(room), "--tmpfs", path]
-    for mount in spec.mounts:
-        words += ["--bind" if mount.write else "--ro-bind", sources[mount], mount.target]
+    for mount, source in sources.items():
+        option = "--bind" if mount.write else "--ro-bind"
+        words += [option if isinstance(source, str) else f"{option}-fd", str(source), mount.target]
     words += ["--remount-ro", "/", "--chdir", spec.cwd]
     words += ["--seccomp", str(fds["seccomp"]), "--json-status-fd", str(fds["status"]), "--block-fd", str(fds["block"])]
     return [*words, "--args", str(fds["variables"])]
@@ -164,14 +165,17 @@ def _start(
     fds |= {"status": child_status, "block": child_block}
     root = os.geteuid() == 0
     beside = None if spec.relay is None else companion.RelayProcess(spec.relay, ours)
-    sources = {mount: unroot.staged(i) if root else mount.source for i, mount in enumerate(spec.mounts)}
+    mounts = _to_make(spec.mounts)
+    sources: dict[Mount, str | int] = {
+        mount: unroot.staged(i) if root else _opened(mount, theirs) for i, mount in enumerate(mounts)
+    }
 
     def prepare() -> None:
         """In the child, before bubblewrap. Limits set from outside would need CAP_SYS_RESOURCE."""
         quota.limit_files()
         limits.join()
         if root:
-            unroot.stage([mount.source for mount in spec.mounts])
+            unroot.stage([mount.source for mount in mounts])
             unroot.become(spec.uid, spec.gid)
 
     words = [program, *arguments(spec, host_layout(), sources, fds), "--", *GUARD, _mark(spec.session), *spec.command]
@@ -179,7 +183,7 @@ def _start(
         [*limits.prefix, *words],
         limits.environment,
         streams=(child_in, child_out, child_err),
-        keep=fds.values(),
+        keep=(*fds.values(), *(source for source in sources.values() if isinstance(source, int))),
         prepare=prepare,
     )
     ours.callback(monitor.end)
@@ -343,6 +347,27 @@ def host_layout() -> Host:
     etc = tuple(path for path in ETC if os.path.exists(path))
     masked = tuple(path for path in MASKED if os.path.exists(path))
     return Host(links, tuple(directories), etc, masked)
+
+
+def _to_make(mounts: Sequence[Mount]) -> list[Mount]:
+    """Without those at a link within another mount: they are seen through it, and nothing can be mounted on a link."""
+    made: list[Mount] = []
+    for mount in mounts:
+        around = next((other for other in reversed(made) if mount.target.startswith(f"{other.target}/")), None)
+        there = f"{around.source}{mount.target.removeprefix(around.target)}" if around else mount.source
+        if there == mount.source or os.path.realpath(there) != mount.source:
+            made.append(mount)
+    return made
+
+
+def _opened(mount: Mount, stack: ExitStack) -> int:
+    """A descriptor of what is mounted. bubblewrap, given a name, would follow a link that has taken its place since."""
+    try:
+        fd = kernel.open_plain(mount.source)
+    except OSError as error:
+        raise BackendError(f"{mount.target} cannot be mounted: {error.strerror}") from None
+    stack.callback(_close, fd)
+    return fd
 
 
 def _memory_file(name: str, content: bytes, stack: ExitStack) -> int:

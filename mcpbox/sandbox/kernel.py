@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
+import stat
 import time
 from pathlib import Path
 
@@ -52,6 +54,21 @@ def confined(pid: int, timeout: float) -> bool:
             return False
         time.sleep(0.0002)
     return False
+
+
+def open_plain(path: str) -> int:
+    """A descriptor (O_PATH) of an absolute path without any link in it, now. Raises OSError, ELOOP for a link."""
+    fd = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    for name in filter(None, path.split("/")):
+        above = fd
+        try:
+            fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+        finally:
+            os.close(above)
+        if stat.S_ISLNK(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+    return fd
 
 
 def user_namespaces() -> Finding:

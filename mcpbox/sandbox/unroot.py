@@ -11,6 +11,8 @@ import os
 import stat
 from collections.abc import Sequence
 
+from mcpbox.sandbox import kernel
+
 #: Exists everywhere, and nothing that bubblewrap needs lies below it. Covered in the private namespace only.
 STAGE = "/mnt"
 
@@ -37,7 +39,7 @@ def stage(sources: Sequence[str]) -> None:
     check(libc.unshare(CLONE_NEWNS), "unshare")
     check(libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None), "/")
     # Opened before the stage covers anything, and without following a link that appeared since the path was judged.
-    opened = [os.open(source, os.O_PATH | os.O_NOFOLLOW) for source in sources]
+    opened = [kernel.open_plain(source) for source in sources]
     check(libc.mount(b"tmpfs", STAGE.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=0755,size=1m"), STAGE)
     for index, fd in enumerate(opened):
         target = staged(index)
