@@ -135,6 +135,19 @@ def test_hoisted_and_linked_dependencies_come_along(home: Path) -> None:
     assert set(trees) == {str(workspace), str(home / "work" / "node_modules"), str(linked)}
 
 
+def test_links_of_a_checkout_show_nothing_that_is_no_package(home: Path) -> None:
+    private = home / "documents" / "taxes"
+    private.mkdir(parents=True)
+    project = home / "checkout" / "packages" / "server"
+    (project / "node_modules" / "@scope").mkdir(parents=True)
+    for name in ("index.js", "package.json"):
+        (project / name).write_text("{}")
+    (project / "node_modules" / "x").symlink_to(private)
+    (project / "node_modules" / "@scope" / "y").symlink_to(private.parent)
+    (home / "checkout" / "node_modules").symlink_to(private)
+    assert resolve("node", str(project / "index.js"), home=home).trees == (str(project),)
+
+
 def test_a_script_in_the_home_directory_is_mounted_alone(home: Path) -> None:
     (home / "server.py").write_text("")
     (home / "package.json").write_text("{}")

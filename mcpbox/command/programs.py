@@ -89,22 +89,27 @@ def _node_trees(script: str, place: Place) -> Iterator[str]:
     if inside:
         modules = f"{outermost}/node_modules"
         yield modules
-        yield from _linked(modules, place)
+        yield from _linked(modules)
         return
     root = _ancestor_with(script, ("package.json",), place)
     yield root or script
     if root:
-        yield from _linked(f"{root}/node_modules", place)
+        yield from _linked(f"{root}/node_modules")
     # Hoisted dependencies: Node looks in the node_modules of every ancestor.
     directory = os.path.dirname(root or script)
     while directory not in ("/", place.home):
-        if os.path.isdir(f"{directory}/node_modules"):
-            yield f"{directory}/node_modules"
+        modules = f"{directory}/node_modules"
+        # Whoever wrote a checkout could have it be a link to anything.
+        if os.path.isdir(modules) and os.path.basename(os.path.realpath(modules)) == "node_modules":
+            yield modules
         directory = os.path.dirname(directory)
 
 
-def _linked(modules: str, place: Place) -> Iterator[str]:
-    """Where the symlinks right in a node_modules directory lead, if out of it (npm link, workspaces)."""
+def _linked(modules: str) -> Iterator[str]:
+    """Where the symlinks right in a node_modules directory lead, if out of it to packages (npm link, workspaces).
+
+    To nothing else: whoever wrote a checkout could have them lead to any directory of the user's.
+    """
     try:
         entries = list(os.scandir(modules))
     except OSError:
@@ -114,8 +119,9 @@ def _linked(modules: str, place: Place) -> Iterator[str]:
             entries += os.scandir(entry.path)
     for entry in entries:
         target = os.path.realpath(entry.path) if entry.is_symlink() else ""
-        if target and not target.startswith(f"{os.path.realpath(modules)}/"):
-            yield _ancestor_with(f"{target}/x", ("package.json",), place) or target
+        outside = target and not target.startswith(f"{os.path.realpath(modules)}/")
+        if outside and os.path.isfile(f"{target}/package.json"):
+            yield target
 
 
 def _node_identity(script: str) -> Iterator[str]:
