@@ -136,7 +136,7 @@ class Relay:
         self._stderr_open = True
         self._last_words = b""
         self._answer_within = answer_within
-        # What is waited for until then: at first the answer to the host's first request, at last the server's end.
+        # What is waited for until then: at first the answer to the host's greeting, at last the server's end.
         self._deadline: float | None = time.monotonic() + answer_within
         self._signal = 0
         self._stdin_closed = False
@@ -258,8 +258,11 @@ class Relay:
             data = b""
         if data:
             self._perform(self._session.receive(side, data))
-            if self._deadline is not None and side is Side.SERVER and not self._session.waiting():
-                self._deadline = None if self._host_in in self._reading else self._deadline
+            if self._host_in in self._reading:
+                if not self._session.greeting():
+                    self._deadline = None
+                elif self._deadline is None:
+                    self._deadline = time.monotonic() + self._answer_within
             return
         del self._reading[fd]
         self._stirred = True
@@ -280,11 +283,9 @@ class Relay:
         self._deadline = None
         if self._host_in not in self._reading:
             self._process.kill()
-        elif self._session.waiting():
+        elif self._session.greeting():
             reason = f"the server did not answer within {self._answer_within:.0f} s"
             self._perform(self._session.abandon(jsonrpc.NOT_STARTED, reason, "its own messages are in the host's log"))
-        else:
-            self._deadline = time.monotonic() + self._answer_within
 
     def _forward_stderr(self) -> int:
         try:

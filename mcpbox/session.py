@@ -17,6 +17,7 @@ from mcpbox.actions import Divert as Divert
 from mcpbox.actions import Record as Record
 from mcpbox.actions import Send as Send
 from mcpbox.bounded import Bounded
+from mcpbox.definitions import GREETINGS
 from mcpbox.errors import McpboxError
 from mcpbox.held import Asking, Case, Key, Open, is_cancellation, is_recorded, message_name
 from mcpbox.jsonrpc import Line, Lines, Message, Notification, Oversized, ParseError, Request, Response
@@ -114,9 +115,9 @@ class Session:
                 self._refuse(case.side, case.message, Refuse(reason), "session", actions)
         return actions
 
-    def waiting(self) -> bool:
-        """Whether a request of the host is unanswered."""
-        return bool(self._pending[Side.CLIENT]) or bool(self._waiting)
+    def greeting(self) -> bool:
+        """Whether the server owes the host the answer to its greeting, which alone has to come soon."""
+        return self._greeting is not None
 
     def holding(self) -> bool:
         """Whether a request of the host has not been passed on yet, and may still be."""
@@ -250,9 +251,10 @@ class Session:
             now = self._clock()
             size = len(case.line)
             self._pending[side].put(jsonrpc.key(message.id), Open(message, now, size, case.recorded), size)
+            if side is Side.CLIENT and message.method in GREETINGS:
+                self._greeting = jsonrpc.key(message.id)
             if side is Side.CLIENT and message.method == "initialize":
                 self._initialized = True
-                self._greeting = jsonrpc.key(message.id)
                 self._waiting.capabilities = field(message.params, "capabilities")
             if is_recorded(message.method):
                 params = message.params if case.recorded is None else case.recorded
@@ -381,6 +383,8 @@ class Session:
         """A cancelled request may still be answered, since the two cross on the wire, and may never be."""
         if jsonrpc.is_id(id) and (request := self._pending[side].take(jsonrpc.key(id))):
             self._cancelled[side].put_for_oldest(jsonrpc.key(id), request, request.size)
+            if side is Side.CLIENT and jsonrpc.key(id) == self._greeting:
+                self._greeting = None
 
 
 def _is_call(side: Side, message: Message) -> bool:

@@ -163,3 +163,48 @@ def test_an_answer_that_is_there_counts_however_late_it_is_looked_for() -> None:
     process.close()
     for fd in (host_in, from_host, host_out, from_server, errors):
         os.close(fd)
+
+
+LISTEN = b'{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{}}\n'
+CLOSED = '{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete"}}'
+
+
+BANNER = '{"jsonrpc":"2.0","method":"notifications/message","params":{}}'
+
+
+@pytest.mark.parametrize(
+    ("said", "server", "answer"),
+    [
+        (FIRST, "read -r line; read -r line", "mcpbox: the server did not answer within 0 s"),
+        # What is no greeting takes as long as it takes: a host of 2026-07-28 may begin with a call or a subscription.
+        (LISTEN, f"read -r line; sleep 0.4; echo '{CLOSED}'", CLOSED),
+    ],
+)
+def test_only_a_greeting_has_to_be_answered_soon(said: bytes, server: str, answer: str) -> None:
+    server = f"echo '{BANNER}'; {server}"
+    process = Unboxed("/bin/sh", "-c", server)
+    host_in, to_host = os.pipe()
+    from_host, host_out = os.pipe()
+    from_server, errors = os.pipe()
+    relay = Relay(
+        Session([], 1 << 20), process, lambda event, content=None: None, answer_within=0.2,
+        host_in=host_in, host_out=host_out, errors=errors,
+    )  # fmt: skip
+    answered: list[bytes] = []
+
+    def tell() -> None:
+        with open(from_host, "rb", closefd=False) as lines:
+            # What the server says before it is greeted answers nothing.
+            assert lines.readline() == BANNER.encode() + b"\n"
+            os.write(to_host, said)
+            answered.append(lines.readline())
+        os.close(to_host)
+
+    host = threading.Thread(target=tell)
+    host.start()
+    relay.run()
+    host.join()
+    assert answer.encode() in answered[0]
+    process.close()
+    for fd in (host_in, from_host, host_out, from_server, errors):
+        os.close(fd)

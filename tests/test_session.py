@@ -108,8 +108,22 @@ def test_a_cancelled_request_may_still_be_answered_but_is_not_waited_for() -> No
     dialogue = Dialogue()
     dialogue.say(CLIENT, request("x"))
     dialogue.say(CLIENT, {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}})
-    assert not dialogue.session.waiting()
+    assert dialogue.session.abandon(-1, "gone") == []
     assert dialogue.say(SERVER, result()) == [(CLIENT, result())]
+
+
+@pytest.mark.parametrize("method", ["initialize", "server/discover"])
+def test_a_greeting_is_owed_an_answer_until_there_is_one_or_it_is_cancelled(method: str) -> None:
+    dialogue = Dialogue()
+    for end in (result(), {"jsonrpc": "2.0", "id": 1, "error": {"code": -32601, "message": "?"}}):
+        dialogue.say(CLIENT, [request(method), request("tools/list", 2)])
+        assert dialogue.session.greeting()
+        dialogue.say(SERVER, end)
+        assert not dialogue.session.greeting()
+        dialogue.say(SERVER, result(2))
+    dialogue.say(CLIENT, request(method))
+    dialogue.say(CLIENT, {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}})
+    assert not dialogue.session.greeting()
 
 
 def test_a_repeated_id_is_refused() -> None:

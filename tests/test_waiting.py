@@ -121,7 +121,7 @@ def test_a_call_waits_until_the_server_has_been_asked() -> None:
     dialogue = Dialogue(Known()).initialized()
     ((to, asked),) = dialogue.say(CLIENT, call())
     assert to is SERVER and asked["method"] == "tools/list" and asked["params"] == {}
-    assert dialogue.session.waiting() and dialogue.session.holding()
+    assert dialogue.session.holding()
     assert dialogue.say(SERVER, result(asked["id"], **LISTED)) == [(SERVER, call())]
     assert not dialogue.session.holding()
     assert dialogue.say(SERVER, result()) == [(CLIENT, result())]
@@ -151,7 +151,7 @@ def test_a_list_that_does_not_help_refuses_the_call() -> None:
     ((to, refused),) = dialogue.say(SERVER, result("mcpbox-1", **LAST))
     assert to is CLIENT and refused["result"]["isError"]
     assert "does not have what is needed" in refused["result"]["content"][0]["text"]
-    assert not dialogue.session.waiting()
+    assert not dialogue.session.holding()
 
 
 def test_a_server_that_does_not_answer_leaves_no_call_open() -> None:
@@ -161,14 +161,14 @@ def test_a_server_that_does_not_answer_leaves_no_call_open() -> None:
     for message in (call(1), request("tools/call", 2, name="other")):
         session.receive(CLIENT, json.dumps(message).encode() + b"\n")
     now = 2_999_999
-    assert session.expires() == 1 and session.expire() == [] and session.waiting()
+    assert session.expires() == 1 and session.expire() == [] and session.holding()
     now = 3_000_000
     actions = session.expire()
     first, *refused = [(action.to, json.loads(action.data)) for action in actions if isinstance(action, Send)]
     assert first[0] is SERVER and first[1]["params"]["requestId"] == "mcpbox-1"
     assert [(to, answer["id"]) for to, answer in refused] == [(CLIENT, 1), (CLIENT, 2)]
     assert "did not answer tools/list within 3 s" in refused[0][1]["result"]["content"][0]["text"]
-    assert session.expires() is None and not session.waiting()
+    assert session.expires() is None and session.abandon(-1, "gone") == []
     (late,) = session.receive(SERVER, json.dumps(result("mcpbox-1", **LISTED)).encode() + b"\n")
     assert isinstance(late, Record) and late.event["event"] == "unsolicited"
 
@@ -245,7 +245,7 @@ def test_a_cancelled_call_is_dropped_and_so_is_what_was_asked_for_it() -> None:
     assert dialogue.say(CLIENT, cancel(1)) == []
     ((to, cancelled),) = dialogue.say(CLIENT, cancel(2))
     assert to is SERVER and cancelled["params"]["requestId"] == "mcpbox-1"
-    assert not dialogue.session.waiting()
+    assert not dialogue.session.holding()
     assert dialogue.say(SERVER, result("mcpbox-1", **LISTED)) == []
     ((_, asked),) = dialogue.say(CLIENT, call(3))
     assert asked["id"] == "mcpbox-2"
@@ -256,7 +256,7 @@ def test_the_servers_end_answers_what_waits() -> None:
     dialogue.say(CLIENT, call("a"))
     answers = [action for action in dialogue.session.abandon(-1, "gone") if isinstance(action, Send)]
     assert [json.loads(action.data)["id"] for action in answers] == ["a"]
-    assert not dialogue.session.waiting() and dialogue.session.abandon(-1, "gone") == []
+    assert dialogue.session.abandon(-1, "gone") == []
 
 
 @pytest.mark.parametrize("id", ["mcpbox-1", 1])
@@ -424,7 +424,7 @@ def again(state: str, id: Any = 2, given: Any = None, **more: Any) -> dict[str, 
 def test_a_request_of_2026_returns_with_the_answer() -> None:
     dialogue = Dialogue(Curious())
     first = state(dialogue, arguments={"a": 1}, requestState="the server's own", inputResponses={"q": 1})
-    assert not dialogue.session.waiting()
+    assert dialogue.session.abandon(-1, "gone") == []
     meta = modern() | {"progressToken": "new"}
     ((to, sent),) = dialogue.say(CLIENT, again(first, arguments={"a": 1}, _meta=meta))
     assert to is SERVER
