@@ -6,6 +6,7 @@ the rest of mcpbox. Anything else, and every wrong word, is click's: see ``optio
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
@@ -14,6 +15,8 @@ from typing import Any
 
 from mcpbox.errors import McpboxError
 
+#: What a directory or a disk says of itself, which is no bug.
+REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT)
 WRAP_OPTIONS = ("--profile", "--backend", "--name", "--host", "--env")
 
 
@@ -54,28 +57,41 @@ def run(words: Sequence[str]) -> int:
             return wrap.run(command, wrap.Options(**options))
         return _parsed(words)
     except McpboxError as error:
-        from mcpbox.shown import plain
-
-        said = f"mcpbox: {error.message}" + (f"\n        {error.hint}" if error.hint else "")
-        sys.stderr.write("".join(f"{plain(line)}\n" for line in said.split("\n")))
-        return error.exit_code
+        return _failed(error)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Nobody reads our output any more (``mcpbox ps | head``).
-        sys.stderr.close()
-        return 0
+        # Nobody reads our output any more (``mcpbox ps | head``). As if SIGPIPE had ended us: 0 would pass a check that
+        # was broken off, 1 would fail it.
+        _drop_output()
+        return 141
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            return _bug(error)
+        if error.filename is None:
+            _drop_output()
+            return _failed(McpboxError(f"nothing more can be written: {error.strerror}"))
+        return _failed(McpboxError(f"{error.filename}: {error.strerror}", "run: mcpbox doctor"))
     except Exception as error:
         return _bug(error)
 
 
 def _have_standard_streams() -> None:
     """A host may start us with one of them closed; the next file to be opened would then take its place."""
-    for fd in (0, 1, 2):
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(fd, "w" if fd else "r", closefd=False))
+
+
+def _drop_output() -> None:
+    """Output that cannot be written goes nowhere; Python would try once more at its end, and exit with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _parsed(words: Sequence[str]) -> int:
@@ -90,6 +106,19 @@ def _parsed(words: Sequence[str]) -> int:
         return 2
     except click.Abort:
         return 130
+    except SystemExit as ended:
+        # Click's own, when nobody reads on.
+        if ended.code == 1:
+            raise BrokenPipeError from None
+        raise
+
+
+def _failed(error: McpboxError) -> int:
+    from mcpbox.shown import plain
+
+    said = f"mcpbox: {error.message}" + (f"\n        {error.hint}" if error.hint else "")
+    sys.stderr.write("".join(f"{plain(line)}\n" for line in said.split("\n")))
+    return error.exit_code
 
 
 def _bug(error: Exception) -> int:

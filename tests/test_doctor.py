@@ -38,3 +38,16 @@ def test_it_says_whether_the_audit_is_signed(
     (found,) = [each for each in json.loads(capsys.readouterr().out)["findings"] if each["subject"] == "audit"]
     status, detail = expected
     assert found["status"] == status and detail in found["detail"]
+
+
+def test_where_mcpbox_can_keep_nothing_no_server_can_be_started(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/dev/null")
+    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert run(["doctor", "--json"]) == 1
+    said = json.loads(capsys.readouterr().out)
+    (found,) = [each for each in said["findings"] if each["subject"] == "directories"]
+    assert (said["usable"], found["status"]) == ([], "missing")
+    assert found["detail"].startswith("/dev/null/") and found["detail"].endswith(": Not a directory")

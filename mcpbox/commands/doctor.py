@@ -29,7 +29,8 @@ def run(as_json: bool) -> int:
         except Exception as error:
             # A check that cannot run is a failure, and must not hide what the others found.
             sections[name] = [Finding(name, "missing", f"cannot be checked: {error}", "see the error")]
-    usable = [name for name in sandbox.BACKENDS if all(found.status != "missing" for found in _needed(sections[name]))]
+    lacking = {name for name in sections if any(found.status == "missing" for found in _needed(sections[name]))}
+    usable = [name for name in sandbox.BACKENDS if not lacking & {name, "machine"}]
     if as_json:
         rows = [{"section": section, **asdict(found)} for section, found_ in sections.items() for found in found_]
         click.echo(json.dumps({"usable": usable, "findings": rows}, indent=2))
@@ -63,10 +64,12 @@ def _system() -> Finding:
 
 def _directories() -> Finding:
     try:
-        runtime, state = paths.runtime_dir(), paths.private_dir(paths.state_dir())
-    except (McpboxError, OSError) as error:
-        return Finding("directories", "missing", str(error), getattr(error, "hint", ""))
-    return Finding("directories", "ok", f"{runtime}, {state}")
+        kept = paths.runtime_dir(), paths.private_dir(paths.state_dir()), paths.private_dir(paths.data_dir())
+    except McpboxError as error:
+        return Finding("directories", "missing", error.message, error.hint)
+    except OSError as error:
+        return Finding("directories", "missing", f"{error.filename}: {error.strerror}", "let this user write there")
+    return Finding("directories", "ok", ", ".join(map(str, kept)))
 
 
 def _keyring() -> Finding:
@@ -84,9 +87,12 @@ def _audit() -> Finding:
         return Finding("audit", "missing", error.message, error.hint)
     if wanted == "off":
         return Finding("audit", "ok", 'not signed: sign = "off" under [audit] in config.toml')
-    if not ledger.file().exists():
-        return Finding("audit", "ok", "nothing is on record yet")
-    word = signing.last_word()
+    try:
+        if not ledger.file().exists():
+            return Finding("audit", "ok", "nothing is on record yet")
+        word = signing.last_word()
+    except OSError as error:
+        return Finding("audit", "missing", f"{error.filename}: {error.strerror}", "let this user write there")
     if word.get("event") == "signature":
         return Finding("audit", "ok", plain(f"signed, last at {word.get('time')}", 200))
     why = plain(f"not signed: {word.get('reason')}" if word else "not signed yet", 200)

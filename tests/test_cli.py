@@ -1,0 +1,48 @@
+"""How mcpbox ends where its output, its input or its directories are not what they should be."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+MCPBOX = [sys.executable, "-m", "mcpbox"]
+
+
+def ended(words: Sequence[str], **more: Any) -> tuple[int, str]:
+    done = subprocess.run([*MCPBOX, *words], stderr=subprocess.PIPE, text=True, timeout=60, check=False, **more)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("words", [["profile", "list"], ["audit", "export", "--format", "json"], ["--help"]])
+def test_an_output_that_nobody_reads_is_neither_success_nor_a_finding(words: list[str]) -> None:
+    unread, output = os.pipe()
+    os.close(unread)
+    with open(output, "wb") as stdout:
+        assert ended(words, stdout=stdout) == (141, "")
+
+
+@pytest.mark.parametrize("words", [["profile", "list"], ["audit", "export", "--format", "json"], ["--help"]])
+def test_an_output_that_is_full_is_said_once(words: list[str]) -> None:
+    with open("/dev/full", "wb") as stdout:
+        assert ended(words, stdout=stdout) == (3, "mcpbox: nothing more can be written: No space left on device\n")
+
+
+@pytest.mark.parametrize("closed", [0, 1])
+@pytest.mark.parametrize("words", [["audit", "show"], ["audit", "export", "--format", "csv"], ["profile", "check"]])
+def test_a_stream_that_is_closed_counts_as_empty(words: list[str], closed: int) -> None:
+    streams = {0: subprocess.DEVNULL, 1: subprocess.DEVNULL}
+    assert ended(words, stdin=streams[0], stdout=streams[1], preexec_fn=lambda: os.close(closed)) == (0, "")
+
+
+@pytest.mark.parametrize("words", [["ps"], ["tools", "list"], ["profile", "new", "mine"]])
+def test_a_home_that_cannot_be_written_to_is_no_bug(words: list[str]) -> None:
+    names = ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    code, said = ended(words, env={**environment, "HOME": "/dev/null"})
+    assert code == 3 and said.startswith("mcpbox: /dev/null/.")
+    assert said.endswith(": Not a directory\n        run: mcpbox doctor\n")
