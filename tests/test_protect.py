@@ -96,6 +96,20 @@ def test_each_server_is_proved_written_and_given_back(
     assert [path.read_text() for path in configfile.backups(str(file))] == [text, written.decode()]
 
 
+def test_a_server_whose_path_only_the_host_knows_is_not_tried_with_another(
+    home: Path, file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    package = home / "node_modules" / "@modelcontextprotocol" / "server-memory"
+    package.mkdir(parents=True)
+    (package / "package.json").write_text('{"name": "@modelcontextprotocol/server-memory"}')
+    (package / "index.js").write_text("")
+    line = '{"command": "node", "args": ["%s/index.js"], "env": {"MEMORY_FILE_PATH": "${userHome}/memory.jsonl"}}'
+    write(file, memory=line % package)
+    assert run(["protect", "--yes"]) == 0 and ours(file) == {"memory"}
+    said = "memory                  not tried: only the host knows what ${userHome} stands for"
+    assert said in capfd.readouterr().out
+
+
 def test_the_server_answers_the_host_through_the_line_that_was_written(home: Path, file: Path) -> None:
     write(file, echo=echo(home, more=', "env": {"A_TOKEN": "s3cr3t"}'))
     assert run(["protect", "--yes", "--no-check"]) == 0

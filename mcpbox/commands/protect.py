@@ -165,6 +165,7 @@ def _rows(file: Surveyed, program: str, known: Mapping[tuple[str, tuple[Key, ...
             continue
         unproved = proof.unprovable(entry, found.place.shape)
         reason = "" if unproved else facts.fault
+        unproved = unproved or proof.unfilled(entry, found.place.shape, facts.files)
         try:
             names = survey.variables(entry)
             rewrite.wrap(document, entry, found.place.shape, program=program, host=found.host.id, variables=names)

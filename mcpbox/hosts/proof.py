@@ -22,12 +22,16 @@ MOVED = ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
 
 def unprovable(entry: Entry, shape: Shape) -> str:
     """Why nobody but the host can run the command, "" if others can."""
-    for word in (entry.command, *entry.args):
-        if found := _reference(word, shape):
-            return f"only the host knows what {found} stands for"
+    if said := _unknown((entry.command, *entry.args), shape):
+        return said
     if "/" in entry.command and not entry.command.startswith("/") and not isinstance(entry.raw.get(shape.cwd), str):
         return f"only the host knows where {entry.command} is"
     return ""
+
+
+def unfilled(entry: Entry, shape: Shape, names: Sequence[str]) -> str:
+    """The same of the variables ``names``, in whose place nothing can stand in: they are to name paths."""
+    return _unknown([entry.env[name] for name in names if name in entry.env], shape)
 
 
 def prove(words: Sequence[str], entry: Entry, shape: Shape) -> str:
@@ -97,6 +101,11 @@ def directory(entry: Entry, shape: Shape) -> str:
     if isinstance(wanted, str) and os.path.isabs(wanted) and not _reference(wanted, shape) and os.path.isdir(wanted):
         return wanted
     return str(paths.home())
+
+
+def _unknown(texts: Sequence[str], shape: Shape) -> str:
+    found = next(filter(None, (_reference(text, shape) for text in texts)), "")
+    return f"only the host knows what {found} stands for" if found else ""
 
 
 def _reference(text: str, shape: Shape) -> str:

@@ -43,7 +43,8 @@ class Facts(Struct, frozen=True):
     ``digest`` are "" for the defaults; ``package`` is the lock's key and the pinned version. ``fault``
     is why the command cannot be run, "" if nothing speaks against it. ``claim`` is the package that code calls itself
     which mcpbox did not install, "" where the profile does not rest on that. ``named`` is the SHA-256 of the hosts and
-    paths that variables name where the profile lets them, "" where they name none.
+    paths that variables name where the profile lets them, "" where they name none; ``files`` are the variables that the
+    profile lets name paths.
     """
 
     identities: tuple[str, ...] = ()
@@ -53,6 +54,7 @@ class Facts(Struct, frozen=True):
     fault: str = ""
     claim: str = ""
     named: str = ""
+    files: tuple[str, ...] = ()
 
 
 def survey(hosts: Sequence[str], configs: Sequence[str], also: Sequence[str] = ()) -> list[Surveyed]:
@@ -169,6 +171,7 @@ def facts(
         fault,
         claim,
         _named(resolved.profile, environment),
+        tuple(resolved.profile.filesystem.from_environment),
     )
 
 

@@ -106,6 +106,17 @@ def test_what_only_the_host_can_fill_in_is_not_tried(shape: Shape, members: dict
     assert reason in said and bool(said) == bool(reason)
 
 
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [("${userHome}/notes", "${userHome}"), ("${env:NOTES}", "${env:NOTES}"), ("~/notes", "~"), ("/notes", "")],
+)
+def test_nothing_stands_in_for_a_path_in_a_variable(value: str, reason: str) -> None:
+    given = entry(CURSOR, command="x", env={"TOKEN": "${env:TOKEN}", "NOTES_DIR": value})
+    said = f"only the host knows what {reason} stands for" if reason else ""
+    assert proof.unfilled(given, CURSOR, ("NOTES_DIR", "NOT_THERE")) == said
+    assert proof.unprovable(given, CURSOR) == proof.unfilled(given, CURSOR, ()) == ""
+
+
 @pytest.mark.parametrize(("name", "value", "moved"), [("XDG_DATA_HOME", "x", True), ("XDG_CONFIG_HOME", "", False)])
 def test_directories_that_only_this_shell_has_moved(
     home: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, moved: bool
