@@ -11,7 +11,7 @@ import click
 
 from mcpbox import config
 from mcpbox.errors import BackendError, McpboxError
-from mcpbox.sandbox import engine
+from mcpbox.sandbox import dial, engine
 
 PACKAGES = ("ca-certificates", "git", "nodejs", "npm", "python3", "python3-pip")
 
@@ -19,8 +19,11 @@ PACKAGES = ("ca-certificates", "git", "nodejs", "npm", "python3", "python3-pip")
 def build(tag: str, rootfs: str | None, suite: str, configure: bool) -> int:
     """Import a root file system as an image: the user's own tar, or one that mmdebstrap makes now."""
     endpoint = engine.find()
-    if endpoint is None or not engine.answers(endpoint):
-        raise BackendError("no container engine answers", engine.START)
+    why = dial.problem(endpoint)[0] if endpoint else engine.absence()[0]
+    if endpoint is None or why:
+        raise BackendError(
+            why, "install and start Docker or Podman, as a user who may use it; bubblewrap needs no image"
+        )
     with tempfile.TemporaryDirectory(prefix="mcpbox-image-") as directory:
         tar = Path(rootfs) if rootfs else _bootstrap(Path(directory) / "rootfs.tar", suite or _suite())
         if not tar.is_file():

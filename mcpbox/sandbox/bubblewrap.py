@@ -125,7 +125,10 @@ def available() -> Finding:
 def launch(spec: SandboxSpec, remember: Remember, meanwhile: Callable[[], None] = nothing) -> Bubble:
     """Start the server. Raises BackendError; on any error nothing is left running."""
     if spec.image:
-        raise BackendError(f"the image {spec.image} needs an engine", "use: --backend docker")
+        raise BackendError(
+            f"the image {spec.image} needs an engine",
+            "use: --backend docker; what that lacks here says: mcpbox doctor",
+        )
     program, _ = bwrap.find()
     with ExitStack() as stack:
         limits = quota.acquire(spec.session, memory=spec.memory, cpus=spec.cpus, pids=spec.pids, remember=remember)

@@ -48,7 +48,7 @@ TOLD_SECONDS = 10
 def available() -> Finding:
     endpoint = engine.find()
     if endpoint is None:
-        return Finding("docker", "missing", "no engine is configured", engine.START)
+        return Finding("docker", "missing", *engine.absence())
     why, remedy = dial.problem(endpoint)
     if why:
         return Finding("docker", "missing", why, remedy or engine.START)
@@ -59,7 +59,7 @@ def launch(spec: SandboxSpec, remember: Remember, meanwhile: Callable[[], None] 
     """Start the server. Raises BackendError; on any error nothing is left running."""
     endpoint = engine.find()
     if endpoint is None:
-        raise BackendError("no container engine is configured", engine.START)
+        raise BackendError(*engine.absence())
     name = name_of(spec.session)
     image = spec.image or getattr(config.load().docker.images, spec.interpreter)
     remember({"container": name, "endpoint": endpoint.url, "certificates": endpoint.certificates})
@@ -280,7 +280,7 @@ def _engine() -> Iterator[tuple[APIClient, bool]]:
     """A client, and whether its engine runs on this kernel. Raises BackendError, whatever goes wrong."""
     endpoint = engine.find()
     if endpoint is None:
-        raise BackendError("no container engine is configured", engine.START)
+        raise BackendError(*engine.absence())
     try:
         with engine.connect(endpoint) as client:
             yield client, facts(client.version(), {}, endpoint, os.uname().release).same_kernel

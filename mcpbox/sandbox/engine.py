@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from docker.api import APIClient
 
 START = "install Docker or Podman and start it, or use: --backend bubblewrap"
+GROUP = "join its group (Docker's is as good as root), or use: --backend bubblewrap"
 LIMITS = (
     "boot with cgroup v2 (systemd.unified_cgroup_hierarchy=1), for an engine of root's also cgroup_enable=memory "
     "swapaccount=1; or use: --backend bubblewrap"
@@ -45,17 +46,25 @@ def find() -> Endpoint | None:
         return Endpoint(url, os.environ.get("DOCKER_CERT_PATH") or str(paths.home() / ".docker"))
     if endpoint := _context():
         return endpoint
+    usable = (path for path in _sockets() if os.access(path, os.R_OK | os.W_OK))
+    return next((Endpoint(f"unix://{path}") for path in usable), None)
+
+
+def absence() -> tuple[str, str]:
+    """Why ``find`` found none, and what to do."""
+    closed = next(filter(os.path.exists, _sockets()), "")
+    return (f"this user may not use {closed}", GROUP) if closed else ("no container engine is configured", START)
+
+
+def _sockets() -> tuple[str, ...]:
     runtime = f"/run/user/{os.getuid()}"
-    for path in (
+    return (
         "/var/run/docker.sock",
         f"{runtime}/docker.sock",
         str(paths.home() / ".docker/run/docker.sock"),
         f"{runtime}/podman/podman.sock",
         "/run/podman/podman.sock",
-    ):
-        if os.access(path, os.R_OK | os.W_OK):
-            return Endpoint(f"unix://{path}")
-    return None
+    )
 
 
 def _context() -> Endpoint | None:

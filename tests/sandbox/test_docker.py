@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+import os
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -220,3 +224,27 @@ def test_what_an_engine_refuses_is_explained(said: str, message: str, hint: str)
 
     error = docker._explained(APIError("x", explanation=said), "i", Endpoint("unix:///x"))
     assert message in error.message and said in error.message and hint in error.hint
+
+
+def test_an_engine_that_this_user_may_not_use_is_named() -> None:
+    ask = "from mcpbox.sandbox import engine; print(*engine.absence())"
+    with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as listening:
+        os.chmod(directory, 0o755)
+        own = Path(directory) / ".docker" / "run" / "docker.sock"
+        own.parent.mkdir(parents=True)
+        listening.bind(str(own))
+        own.chmod(0)
+        user = 65534 if os.geteuid() == 0 else None
+        done = subprocess.run(
+            [sys.executable, "-c", ask],
+            env={"HOME": directory, "PYTHONPATH": str(Path(docker.__file__).parents[2])},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            user=user,
+            group=user,
+            extra_groups=[] if user else None,
+        )
+    # The machine's own comes first, where there is one.
+    found = next(path for path in ("/var/run/docker.sock", str(own)) if path == str(own) or os.path.exists(path))
+    assert done.stdout == f"this user may not use {found} {engine.GROUP}\n"
