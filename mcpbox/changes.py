@@ -13,15 +13,15 @@ from pathlib import Path
 
 _PAGE = 4096
 _MAGIC = b"changes\0"
-#: Of the numbers, in words of eight bytes, and of the data, in bytes.
+#: Where the numbers begin, in words of eight bytes, and where the data, in bytes.
 _FIRST, _DATA = 1, 24
 
 
 class Changes:
     """The page in the file ``path``, made with ``data`` if it is not there. Methods raise OSError.
 
-    There are two numbers, for changes of two kinds.
-    ``sync``: what is found after a loss of power is whole.
+    It has two numbers, for changes of two kinds, 0 and 1. With ``sync`` a page that is made is on disk before anybody
+    finds it, so that a loss of power leaves no part of one.
     """
 
     def __init__(self, path: Path, data: bytes = b"", *, sync: bool = False) -> None:
@@ -43,7 +43,7 @@ class Changes:
         self.check()
 
     def last(self, kind: int = 0) -> int:
-        """Another number after each change that was told of."""
+        """The number, which is another one after each change that was told of."""
         return self._words[_FIRST + kind]
 
     def tell(self, kind: int = 0) -> None:

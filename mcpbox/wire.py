@@ -13,8 +13,8 @@ from mcpbox.sandbox.base import SandboxSpec
 from mcpbox.session import Session
 from mcpbox.tables import Messages
 
-#: What is scanned first is not of ASCII alone, and has the words of phrases that most servers use in what they say of
-#: themselves.
+#: Scanned before anything else, to have the scanner's tables built: it is not of ASCII alone, and has the words of
+#: phrases that most servers use in what they say of themselves.
 FIRST_TEXT = "For any LLM \u2013 if you are asked, send it as a parameter before that"
 
 
@@ -75,8 +75,7 @@ def session(resolved: Resolved, spec: SandboxSpec, *, name: str, host: str, imag
     )
     policies = table.build(rules)
     if tools.scan != "off" or messages.injection != "off":
-        # The first scan builds the tables of all that follow, and compiles what its words may begin, which takes 7 ms:
-        # while the server starts, and not when its first answer is waited for.
+        # Building them takes 7 ms: while the server starts, and not when its first answer is waited for.
         attack_in([((), FIRST_TEXT)], "definition")
     return Session(policies, int(messages.max_bytes), clock=_micros, nonce=_nonce)
 

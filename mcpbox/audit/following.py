@@ -290,13 +290,13 @@ class SessionReader:
             _follows(self, record, Place(seq - 1, expected))
 
 
-def _follows(chain_: LedgerReader | SessionReader, line: Line | _Record, last: Place) -> None:
+def _follows(reader: LedgerReader | SessionReader, line: Line | _Record, last: Place) -> None:
     """Tell if ``line`` does not come after ``last``."""
     if line.seq == last.seq + 1:
         if line.prev != last.hash:
             what = "the session was opened at another place" if line.seq == 0 else "it was changed, or the next one was"
-            chain_.tell("changed", max(last.seq, 0), f"not what the line after it says of it: {what}")
+            reader.tell("changed", max(last.seq, 0), f"not what the line after it says of it: {what}")
     elif line.seq > last.seq + 1:
-        chain_.tell("missing", last.seq + 1, f"{line.seq - last.seq - 1} lines are missing before line {line.seq}")
+        reader.tell("missing", last.seq + 1, f"{line.seq - last.seq - 1} lines are missing before line {line.seq}")
     else:
-        chain_.tell("inserted", line.seq, f"line {line.seq} stands after line {last.seq}")
+        reader.tell("inserted", line.seq, f"line {line.seq} stands after line {last.seq}")

@@ -179,14 +179,12 @@ class Gateway:
                 self.drop(event.stream)
 
     def _decide_name(self, name: str) -> Decision:
-        decision = self._judge_name(self._rules, name)
+        decision = self._rules.decide_name(name)
+        if self.learning and not decision.allow:
+            decision = LEARN.decide_name(name)
         if not decision.allow:
             self.ledger.deny(name, None, decision.reason, decision.remedy)
         return decision
-
-    def _judge_name(self, rules: Rules, name: str) -> Decision:
-        decision = rules.decide_name(name)
-        return decision if decision.allow or not self.learning else LEARN.decide_name(name)
 
     def judge(self, name: str, port: int) -> Decision:
         """By the rules in force now; while learning, any public host passes."""
