@@ -126,10 +126,9 @@ def verify(names: Sequence[str], repair: bool) -> int:
             for fault in faults[:20]:
                 click.echo(f"{key}: {variant}: {plain(fault)}", err=True)
             if repair:
-                request = Request(entry.ecosystem, entry.requested, python=entry.python)
                 with terminal.Line() as line:
                     prepare.prepare(
-                        request, variant.rpartition("-")[2], approve=terminal.approve, progress=line.show
+                        entry.request, variant.rpartition("-")[2], approve=terminal.approve, progress=line.show
                     )  # fmt: skip
                 click.echo(f"{key}: {variant}: installed again")
                 wrong -= 1

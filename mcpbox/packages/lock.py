@@ -21,7 +21,7 @@ import msgspec
 
 from mcpbox import paths
 from mcpbox.errors import PackageError
-from mcpbox.packages.model import Ecosystem, Plan
+from mcpbox.packages.model import Ecosystem, Plan, Request
 
 VERSION = 1
 HEADER = "What mcpbox runs. A version changes only by: mcpbox package update"
@@ -67,6 +67,11 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     python: str = ""
     provenance: str = ""
     previous: Previous | None = None
+
+    @property
+    def request(self) -> Request:
+        """What it is the answer to."""
+        return Request(self.ecosystem, self.requested, python=self.python)
 
 
 class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -212,8 +217,7 @@ def _parse(text: str, path: Path) -> dict[str, Entry]:
     if found.version != VERSION:
         raise PackageError(f"{path}: version = {found.version}: not accepted", f"accepted: {VERSION}; or update mcpbox")
     for key, entry in found.packages.items():
-        stated = f"{entry.ecosystem}:{' '.join(entry.requested)}" + (f" python={entry.python}" if entry.python else "")
-        if stated != key:
+        if (stated := entry.request.key) != key:
             raise PackageError(f'{path}: packages."{key}" is an entry for {stated}', MEND)
         for tree in trees({key: entry}):
             # It becomes a path.

@@ -89,7 +89,7 @@ def update(
     with lock.exclusive(key):
         store.sweep()
         entry = _entry(key)
-        request = Request(entry.ecosystem, entry.requested, python=entry.python)
+        request = entry.request
         plan = _resolve(request, backend, progress, entry.scripts)
         scripts = tuple(name for name in entry.scripts if _has(plan, name))
         name = lock.tree_name(plan, scripts)
@@ -164,11 +164,10 @@ def notice(entry: Entry) -> str:
     wanted = {package.name for plan in plans if plan for package in plan.packages if package.scripts}
     if not (silent := sorted(wanted - set(entry.scripts))):
         return ""
-    request = Request(entry.ecosystem, entry.requested, python=entry.python)
-    again = command(request, *(f"--allow-scripts={name}" for name in silent))
+    again = command(entry.request, *(f"--allow-scripts={name}" for name in silent))
     return (
         f"not run: the install scripts of {', '.join(silent)}. If the server does not work without them: "
-        f"mcpbox package rm '{request.key}', then {again}"
+        f"mcpbox package rm '{entry.request.key}', then {again}"
     )
 
 

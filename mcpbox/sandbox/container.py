@@ -15,15 +15,12 @@ from mcpbox.sandbox.dial import Endpoint
 from mcpbox.sandbox.podman import Needs
 
 LABEL = "mcpbox.session"
-OWNER = "mcpbox.owner"
 INSIDE = "/run/mcpbox"
 OPEN_FILES = 4096
 #: exec, so that the server itself is what init starts and reaps; the redirections open in the order of ``FifoStreams``.
 #: Opening "up" tells that the server's input is open, before which its end of file would be lost. The limits are for
 #: rootless Podman, which takes none from its API (Podman's issue 25881); one that is lower already stays.
 SHIM = f'ulimit -n {OPEN_FILES}; ulimit -c 0; exec <{INSIDE}/in; : >{INSIDE}/up; exec "$@" >{INSIDE}/out 2>{INSIDE}/err'
-
-
 #: Becomes the server with more variables, one line of standard input for the value of each name before "--", in the
 #: form of printf's %b. Shells drop the line ends at the end of what a command prints, hence the "." after it. "read"
 #: takes no byte beyond the line.
@@ -136,7 +133,7 @@ def container_config(
         "StdinOnce": attached,
         "Tty": False,
         "Healthcheck": {"Test": ["NONE"]},
-        "Labels": {LABEL: spec.session, "mcpbox.name": spec.name, OWNER: str(os.getuid())},
+        "Labels": {LABEL: spec.session, "mcpbox.name": spec.name, engine.OWNER: str(os.getuid())},
         "HostConfig": host,
         "Cmd": command,
     }
@@ -183,7 +180,7 @@ def relay_config(spec: SandboxSpec, relay: Relay, image: str, engine_facts: Fact
         "OpenStdin": not streams,
         "StdinOnce": not streams,
         "Healthcheck": {"Test": ["NONE"]},
-        "Labels": {LABEL: spec.session, "mcpbox.name": f"{spec.name} egress", OWNER: str(os.getuid())},
+        "Labels": {LABEL: spec.session, "mcpbox.name": f"{spec.name} egress", engine.OWNER: str(os.getuid())},
         "Entrypoint": [],
         "Cmd": command,
         "HostConfig": {

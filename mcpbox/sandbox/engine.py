@@ -27,6 +27,8 @@ LIMITS = (
     "swapaccount=1; or use: --backend bubblewrap"
 )
 ANSWER_SECONDS = 20
+#: The label of what mcpbox makes: the user whom it is for.
+OWNER = "mcpbox.owner"
 #: API of Docker 20.10, the oldest that mcpbox works with; newer engines and Podman speak it.
 API_VERSION = "1.41"
 #: Releases from which on a component is free of the container escapes that are known, newest branch last.
@@ -223,7 +225,7 @@ def remove_ours(client: APIClient, name: str) -> None:
 
     try:
         labels = client.inspect_container(name)["Config"]["Labels"] or {}
-        if labels.get("mcpbox.owner") == str(os.getuid()):
+        if labels.get(OWNER) == str(os.getuid()):
             client.remove_container(name, force=True)
     except NotFound:
         return

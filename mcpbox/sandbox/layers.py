@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from mcpbox.errors import BackendError
 from mcpbox.sandbox.base import SandboxSpec
+from mcpbox.sandbox.engine import OWNER
 
 if TYPE_CHECKING:
     from docker.api import APIClient
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 #: Where trees are in the image: not below HOME, which is a file system in memory.
 INSIDE = "/mcpbox"
 REPOSITORY = "mcpbox/package"
-TREE, BASE, OWNER, MACHINE = "mcpbox.tree", "mcpbox.base", "mcpbox.owner", "mcpbox.machine"
+TREE, BASE, MACHINE = "mcpbox.tree", "mcpbox.base", "mcpbox.machine"
 #: Seconds for an engine to take a tree in.
 PATIENCE = 300
 #: After so many seconds nobody is making a layer any more.
