@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from secretservice import SecretService
 from wire import Host
 
+from mcpbox.pinning.store import Store, open_store
 from mcpbox.sandbox import engine
 
 CACHE = Path(os.environ.get("MCPBOX_TEST_CACHE", "/var/tmp/mcpbox-test"))
@@ -173,6 +175,22 @@ def service(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SecretServi
         for name, value in found.variables.items():
             monkeypatch.setenv(name, value)
         yield found
+
+
+@pytest.fixture
+def patience() -> Iterator[None]:
+    """Ends a test that would not end."""
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+
+
+@pytest.fixture
+def pins() -> Iterator[Store]:
+    """The definitions of this test's servers."""
+    opened = open_store()
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="session")

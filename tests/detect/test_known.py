@@ -3,9 +3,8 @@ from __future__ import annotations
 import base64
 import json
 import re
-import signal
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -29,14 +28,6 @@ def covered(values: list[str], text: str) -> str:
     for start, end, _ in reversed(spans(values, text)):
         text = text[:start] + text[end:]
     return text
-
-
-@pytest.fixture
-def patience() -> Iterator[None]:
-    """Ends a test that would not end."""
-    signal.alarm(60)
-    yield
-    signal.alarm(0)
 
 
 @pytest.mark.parametrize("value", [SECRET, ODD, "Sommer77", "7" + "0123456789ab" * 300])

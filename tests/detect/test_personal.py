@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import random
 import re
-import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -38,14 +37,6 @@ def mended(kind: str, text: str) -> str:
         check = 98 - int("".join(str(int(each, 36)) for each in bare[4:] + bare[:2] + "00")) % 97
         return text[:2] + f"{check:02}" + text[4:]
     return text
-
-
-@pytest.fixture
-def patience() -> Iterator[None]:
-    """Ends a test that would not end."""
-    signal.alarm(60)
-    yield
-    signal.alarm(0)
 
 
 @pytest.mark.parametrize(("kind", "text"), CASES)

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import random
-import signal
-from collections.abc import Iterator
 
 import pytest
 from detect.fakes import fake, widths
@@ -13,14 +11,6 @@ from mcpbox.detect.entries import scan_value
 #: Characters of a text made to be slow. Backtracking that is not bounded takes hours over so many.
 LONG = 40_000
 EACH = pytest.mark.parametrize("row", tokens.TOKENS, ids=lambda row: row.kind)
-
-
-@pytest.fixture
-def patience() -> Iterator[None]:
-    """Ends a test that would not end."""
-    signal.alarm(60)
-    yield
-    signal.alarm(0)
 
 
 def kinds(text: str) -> set[str]:

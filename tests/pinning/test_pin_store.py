@@ -6,7 +6,6 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,13 +16,6 @@ from mcpbox.errors import McpboxError
 from mcpbox.pinning import store
 from mcpbox.pinning.store import Store
 from mcpbox.policy.base import Known, Sight
-
-
-@pytest.fixture
-def pins() -> Iterator[Store]:
-    opened = store.open_store()
-    yield opened
-    opened.close()
 
 
 def statuses(pins: Store, server: str = "s") -> dict[str, str]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import said
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,8 +19,7 @@ CLEAN = {"name": "add", "description": "Adds two numbers.", "inputSchema": {"typ
 
 
 def answer(method: str, result: Any) -> Response:
-    request = Request(1, method, {}, {"jsonrpc": "2.0", "id": 1, "method": method})
-    return Response(1, {"jsonrpc": "2.0", "id": 1, "result": result}, request)
+    return said.answer(said.request(method), result)
 
 
 def listed(*tools: Any, cursor: str | None = None) -> Response:

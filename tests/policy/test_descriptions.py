@@ -3,8 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import said
 
-from mcpbox.jsonrpc import Request, Response
+from mcpbox.jsonrpc import Response
 from mcpbox.policy.base import Change, Refuse, Rules, Side
 from mcpbox.policy.descriptions import Descriptions
 
@@ -15,8 +16,7 @@ TOOL: dict[str, Any] = {
 
 
 def answer(method: str, result: Any) -> Response:
-    request = Request(1, method, {}, {"jsonrpc": "2.0", "id": 1, "method": method})
-    return Response(1, {"jsonrpc": "2.0", "id": 1, "result": result}, request)
+    return said.answer(said.request(method), result)
 
 
 def test_the_profiles_description_stands_alone() -> None:

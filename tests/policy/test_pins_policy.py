@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -63,13 +63,6 @@ class Talk:
 
     def notify(self, method: str) -> None:
         assert self.policy.judge(SERVER, Notification(method, None, {})) is None
-
-
-@pytest.fixture
-def pins() -> Iterator[Store]:
-    opened = store.open_store()
-    yield opened
-    opened.close()
 
 
 def question(verdict: Verdict) -> Question:
