@@ -85,14 +85,6 @@ def kept() -> dict[str, str]:
     return {str(item.ref): store.get(item.ref) if item.owners else "" for item in store.names()}
 
 
-def consistent(config: Path, before: str, after: str) -> None:
-    """Each secret is in the file or in the store, and a reference has its value."""
-    text = config.read_text()
-    assert text in (before, after)
-    if text == after:
-        assert set(kept().values()) >= {TOKEN, KEY, OTHER, "tiger9lion"}
-
-
 @pytest.fixture
 def migrated(service: SecretService, config: Path, capfd: pytest.CaptureFixture[str]) -> tuple[Path, str, str]:
     """The file, its text before and after; the secrets are in the store."""
