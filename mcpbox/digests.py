@@ -1,7 +1,7 @@
 """SHA-256 as the standard library has it for itself. No I/O.
 
 ``hashlib`` brings OpenSSL, which takes longer to load than all else on the way to the server's start; the standard
-library's own ``random`` passes it by in the same way. Once it is loaded it takes a third of the time.
+library's own ``random`` passes it by in the same way. OpenSSL's digests, once it is loaded, take a third of the time.
 """
 
 import sys

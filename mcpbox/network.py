@@ -87,7 +87,7 @@ def open_gateway(
 
 
 class Watch:
-    """The rules of a profile's file whenever they are others than those that the session has."""
+    """The rules of a profile's file, whenever they are no longer those that the session has."""
 
     def __init__(self, resolved: profile.Resolved, given: Given) -> None:
         self._path = resolved.path

@@ -12,9 +12,9 @@ _METHODS = ("match", "fullmatch", "search", "finditer", "findall", "split", "sub
 
 
 def lazily(source: AnyStr, flags: int = 0) -> re.Pattern[AnyStr]:
-    """As ``re.compile``, but that a wrong ``source`` raises re.error at the first use, as slow as the first match is.
+    """As ``re.compile``, at the first use: that one is slow, and raises re.error for a wrong ``source``.
 
-    What comes can do what such a pattern does, and is none: not for ``isinstance``, nor for functions of ``re``.
+    What it returns has a pattern's methods and is none: neither ``isinstance`` nor the functions of ``re`` take it.
     """
     return cast("re.Pattern[AnyStr]", Uncompiled(source, flags))
 

@@ -94,7 +94,7 @@ class Names(Table, frozen=True):
 class Tools(Names, frozen=True):
     """``destructive`` marks what deletes, overwrites or sends for good, and hides none of it: ``deny`` does.
 
-    ``hints`` are annotations of the server's own that hide a tool, and ``host`` what one host application may have of
+    ``hide`` are annotations of the server's own that hide a tool, and ``host`` what one host application may have of
     all this. ``first`` is what a server's definitions are when none of it has been seen: pinned, or waiting for
     approval like every later one that is ``new``. ``describe`` are descriptions to show instead of the server's.
     """

@@ -29,6 +29,8 @@ _ABOUT = frozenset(
     refresh retry retries validation verify verification rotation cmd command script helper program realm tenant
     organization org account level threshold per""".split()
 )
+#: … and in one of these, what something is known or found by.
+_IDENTIFIES = frozenset("key keys digest hash sha sha256 checksum commit ref tag image".split())
 #: ``tokens`` that are counted, not kept.
 _COUNTED = frozenset("max min num number total context input output prompt completion thinking budget reserved".split())
 #: Glued together as people write them in flags and in capitals.
@@ -91,23 +93,9 @@ def says_password(name: str) -> bool:
 def says_plain(name: str) -> bool:
     """Whether ``name`` says that its value is something else than a secret, however random it looks."""
     parts = words(name)
-    return bool(parts) and not says_secret(name) and (parts[-1] in _ABOUT or _is_shown(parts))
-
-
-def _is_shown(parts: tuple[str, ...]) -> bool:
-    return (len(parts) > 1 and parts[-2] in _SHOWN) or parts[-1] in (
-        "key",
-        "keys",
-        "digest",
-        "hash",
-        "sha",
-        "sha256",
-        "checksum",
-        "commit",
-        "ref",
-        "tag",
-        "image",
-    )
+    if not parts or says_secret(name):
+        return False
+    return parts[-1] in _ABOUT or parts[-1] in _IDENTIFIES or (len(parts) > 1 and parts[-2] in _SHOWN)
 
 
 def secret_name(name: str) -> str:

@@ -109,9 +109,9 @@ Verdict = Change | Alert | Note | Refuse | Ask | Consult | None
 class Policy(Protocol):
     """One rule. ``None`` lets the message pass untouched; an exception refuses it.
 
-    Calls of tools are what most messages are, and in a process that sleeps between them each function that is called is
-    dear. A rule that has nothing to say of them says so once, by an attribute ``passes``: the sides of which it would
-    let all of it pass, CLIENT's ``tools/call`` or SERVER's answer to one. It is not called for those.
+    Most messages are calls of tools, and in a process that sleeps between them each function that is called is dear. A
+    rule that has nothing to say of calls says so once, by an attribute ``passes``: CLIENT where it would let every
+    ``tools/call`` pass, SERVER where every answer to one. It is then not asked.
     """
 
     def judge(self, side: Side, message: Message) -> Verdict: ...
