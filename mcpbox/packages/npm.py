@@ -11,21 +11,19 @@ import re
 import stat
 import tempfile
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Struct
 
 from mcpbox import paths
 from mcpbox.errors import PackageError
 from mcpbox.packages import installer, npmrc, npmtree
 from mcpbox.packages.model import Package, Plan, Request
 from mcpbox.packages.npmtree import Platform
-from mcpbox.spec import NOBODY
+from mcpbox.packages.store import give
 
 FLAGS = (
     *("--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund", "--no-update-notifier", "--no-progress"),
@@ -81,13 +79,6 @@ EXPLAINED = (
 )
 
 
-class Description(Struct, frozen=True):
-    """What the registry says about one version, as far as it does. ``maintainers`` are user names."""
-
-    published: datetime | None
-    maintainers: tuple[str, ...]
-
-
 def sources(backend: str) -> npmrc.Sources:
     """Where the user's npm configuration has packages come from. Raises PackageError."""
     cwd, home = Path.cwd(), paths.home()
@@ -102,7 +93,7 @@ def resolve(request: Request, backend: str, work: Path, *, scripts: Sequence[str
     """
     wanted = dict(map(npmtree.requirement, request.packages))
     found, platform = sources(backend), _platform(backend)
-    _own(work)
+    give(work)
     _write(work / "package.json", {"private": True, "dependencies": wanted})
     try:
         _npm(("install", "--package-lock-only", "--lockfile-version=3"), work, backend, found)
@@ -141,7 +132,7 @@ def install(plan: Plan, backend: str, staging: Path, *, scripts: Sequence[str] =
         raise PackageError("the plan does not agree with its lock", "resolve it again: mcpbox package update")
     if unknown := set(scripts) - {package.name for package in plan.packages}:
         raise PackageError(f"{', '.join(sorted(unknown))}: not in the tree, so its scripts cannot be run")
-    _own(staging)
+    give(staging)
     _write(staging / "package.json", {"private": True, **lock["packages"][""]})
     _write(staging / "package-lock.json", lock)
     try:
@@ -170,25 +161,21 @@ def entry(request: Request, tree: Path) -> tuple[str, ...]:
     return _words(_inside(modules / ".bin" / program, tree))
 
 
-def describe(name: str, version: str, backend: str) -> Description:
-    """What the registry says about ``name`` in ``version``. Raises PackageError."""
+def maintainers(name: str, version: str, backend: str) -> tuple[str, ...]:
+    """The user names of whom the registry has as those of ``name`` in ``version``. Raises PackageError."""
     found = sources(backend)
     with tempfile.TemporaryDirectory(prefix="mcpbox-npm-") as directory:
         work = Path(directory)
-        _own(work)
+        give(work)
         spec = f"{npmtree.requirement(name)[0]}@{version}"
         try:
-            said = _npm(("view", "--json", spec, "time", "maintainers"), work, backend, found)
+            # Of one field alone npm says the value without its name.
+            said = _npm(("view", "--json", spec, "name", "maintainers"), work, backend, found)
         except installer.JobError as error:
             raise _explained(error, f"{spec} cannot be looked up") from None
     data = json.loads(said or b"{}")
     data = data if isinstance(data, dict) else {}
-    maintainers = [str(item).split(" ")[0] for item in data.get("maintainers", ())]
-    try:
-        published = datetime.fromisoformat(str(data.get("time", {}).get(version, "")))
-    except ValueError:
-        published = None
-    return Description(published, tuple(sorted(maintainers)))
+    return tuple(sorted(str(item).split(" ")[0] for item in data.get("maintainers", ())))
 
 
 def _npm(words: tuple[str, ...], work: Path, backend: str, found: npmrc.Sources) -> bytes:
@@ -255,7 +242,7 @@ def _platform(backend: str) -> Platform:
 
 def _ask(words: tuple[str, ...], backend: str) -> str:
     with tempfile.TemporaryDirectory(prefix="mcpbox-npm-") as directory:
-        _own(Path(directory))
+        give(Path(directory))
         job = installer.Job(words, Path(directory), "node", environment=_CONFIGURATION)
         return installer.run(job, backend).decode().strip()
 
@@ -351,12 +338,6 @@ def _words(script: Path) -> tuple[str, ...]:
     if not os.access(script, os.X_OK):
         raise PackageError(f"{script} is neither executable nor a script for node")
     return (str(script),)
-
-
-def _own(directory: Path) -> None:
-    """Give root's directory to the user as whom the sandbox runs."""
-    if os.geteuid() == 0 and directory.stat().st_uid == 0:
-        os.chown(directory, NOBODY, NOBODY)
 
 
 def _write(path: Path, data: Mapping[str, Any]) -> None:

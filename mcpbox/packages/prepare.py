@@ -338,8 +338,8 @@ def _new_maintainers(entry: Entry, plan: Plan, backend: str) -> tuple[str, ...]:
         return ()
     from mcpbox.packages import npm
 
-    before, after = (npm.describe(entry.name, version, backend) for version in (entry.version, plan.root.version))
-    return tuple(sorted(set(after.maintainers) - set(before.maintainers)))
+    before, after = (npm.maintainers(entry.name, version, backend) for version in (entry.version, plan.root.version))
+    return tuple(sorted(set(after) - set(before)))
 
 
 def _require(approve: Approve, concerns: Sequence[str], request: Request) -> None:

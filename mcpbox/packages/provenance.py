@@ -47,16 +47,12 @@ THREADS = 12
 
 
 class Verdict(Struct, frozen=True):
-    """What could be verified of one package: ``status`` with a ``detail`` in words.
-
-    ``source`` is the repository that a verified attestation names, or "".
-    """
+    """What could be verified of one package: ``status`` with a ``detail`` in words."""
 
     name: str
     version: str
     status: Status
     detail: str
-    source: str = ""
 
 
 class _Key(Struct, frozen=True):
@@ -219,7 +215,7 @@ def _judge_npm(package: Package, fetch: Fetch, keys: Mapping[str, _Key] | None) 
     manifest = _manifest(package, fetch)
     if manifest is None:
         return Verdict(package.name, package.version, "absent", "the registry does not tell about this version")
-    details, source = [], ""
+    details = []
     if keys:
         details.append(_signatures(package, manifest, keys, fetch))
     if manifest.dist.attestations:
@@ -227,7 +223,7 @@ def _judge_npm(package: Package, fetch: Fetch, keys: Mapping[str, _Key] | None) 
         details.append(f"built from {source}" if source else "attested by the registry")
     if not details:
         return Verdict(package.name, package.version, "absent", "the registry serves no keys and no attestations")
-    return Verdict(package.name, package.version, "verified", ", ".join(details), source)
+    return Verdict(package.name, package.version, "verified", ", ".join(details))
 
 
 def _manifest(package: Package, fetch: Fetch) -> _Manifest | None:
@@ -395,7 +391,7 @@ def _judge_pypi(package: Package, fetch: Fetch) -> Verdict:
     if found is None:
         return Verdict(package.name, package.version, "absent", "its attestations are not on the index's host")
     source = published(found, filename, package)
-    return Verdict(package.name, package.version, "verified", f"published by {source}", source)
+    return Verdict(package.name, package.version, "verified", f"published by {source}")
 
 
 def _listed(package: Package, fetch: Fetch) -> list[_File] | None:

@@ -22,7 +22,8 @@ from mcpbox.errors import PackageError
 from mcpbox.packages import pypi_build, spec
 from mcpbox.packages.model import Package, Plan, Request, normalised
 from mcpbox.packages.pypi_entry import ABI, REQUIREMENT, entry, required
-from mcpbox.packages.pypi_job import Reach, extend, give, in_order, place, python_of, reach_of, run
+from mcpbox.packages.pypi_job import Reach, extend, in_order, place, python_of, reach_of, run
+from mcpbox.packages.store import give
 
 if TYPE_CHECKING:
     from mcpbox.packages.pypi_sources import Sources

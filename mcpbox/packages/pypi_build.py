@@ -20,7 +20,8 @@ from msgspec import Struct
 from mcpbox.errors import PackageError
 from mcpbox.packages.model import Package, Request, normalised
 from mcpbox.packages.pypi_front import WHEEL
-from mcpbox.packages.pypi_job import Reach, Source, give, run
+from mcpbox.packages.pypi_job import Reach, Source, run
+from mcpbox.packages.store import give
 
 if TYPE_CHECKING:
     from mcpbox.packages.pypi_sources import Sources

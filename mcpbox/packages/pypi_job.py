@@ -16,7 +16,7 @@ import msgspec
 from mcpbox import filesystem, paths
 from mcpbox.errors import PackageError, UsageError
 from mcpbox.packages.model import Request
-from mcpbox.spec import NOBODY
+from mcpbox.packages.store import give
 
 if TYPE_CHECKING:
     from mcpbox.packages.installer import Job
@@ -232,9 +232,3 @@ def _outcome(job: Job, backend: str) -> Outcome:
         raise PackageError(error.message, f"install {job.words[0]}, or choose another Python") from None
     except msgspec.DecodeError as error:
         raise PackageError(f"the install sandbox said what cannot be read: {error}", "report this") from None
-
-
-def give(directory: Path) -> None:
-    """Let the sandbox's user write to a directory, where mcpbox itself is root."""
-    if os.geteuid() == 0 and directory.is_dir() and directory.stat().st_uid == 0:
-        os.chown(directory, NOBODY, NOBODY)

@@ -57,14 +57,18 @@ def staging() -> Iterator[Path]:
     """A writable directory of this process's, for a tree that is being made; gone afterwards unless adopted."""
     directory, lock = _new_staging()
     try:
-        if os.geteuid() == 0:
-            # Whom the sandbox runs as, where mcpbox itself is root.
-            os.chown(directory, NOBODY, NOBODY)
+        give(directory)
         yield directory
     finally:
         with suppress(FileNotFoundError):
             _remove(directory)
         os.close(lock)
+
+
+def give(directory: Path) -> None:
+    """Let the sandbox's user write to a directory, where mcpbox itself is root."""
+    if os.geteuid() == 0 and directory.is_dir() and directory.stat().st_uid == 0:
+        os.chown(directory, NOBODY, NOBODY)
 
 
 def adopt(directory: Path, tree: str) -> str:

@@ -341,7 +341,7 @@ def publish_pypi(registry: Registry, **changed: Any) -> None:
 def test_a_real_attestation_of_pypi_is_verified_offline(registry: Registry) -> None:
     publish_pypi(registry)
     (verdict,) = registry.judge(WHEEL, ecosystem="pypi", path="simple/")
-    assert (verdict.status, verdict.source) == ("verified", "trailofbits/pypi-attestations")
+    assert (verdict.status, verdict.detail) == ("verified", "published by trailofbits/pypi-attestations")
     assert ("/simple/pypi-attestations/", "application/vnd.pypi.simple.v1+json", "Bearer secret") in registry.asked
 
 
