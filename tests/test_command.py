@@ -135,6 +135,18 @@ def test_hoisted_and_linked_dependencies_come_along(home: Path) -> None:
     assert set(trees) == {str(workspace), str(home / "work" / "node_modules"), str(linked)}
 
 
+def test_a_link_to_a_program_shows_nothing_that_it_does_not_lead_to(home: Path) -> None:
+    (home / "documents").mkdir()
+    checkout = home / "src" / "checkout"
+    (checkout / "a" / "b" / "c").mkdir(parents=True)
+    (checkout / "documents").symlink_to("/usr/bin/env")
+    (checkout / "down").symlink_to("a/b/c")
+    # By its text "~/documents", and in truth "documents" of the checkout.
+    (checkout / "run").symlink_to("down/../../../documents")
+    assert (checkout / "run").resolve() == Path("/usr/bin/env").resolve()
+    assert resolve(str(checkout / "run"), home=home).trees == (str(checkout / "run"),)
+
+
 def test_links_of_a_checkout_show_nothing_that_is_no_package(home: Path) -> None:
     private = home / "documents" / "taxes"
     private.mkdir(parents=True)

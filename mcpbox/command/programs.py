@@ -332,7 +332,11 @@ def _hops(program: str) -> Iterator[str]:
         yield path
         if not os.path.islink(path):
             break
-        path = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
+        named = os.path.join(os.path.dirname(path), os.readlink(path))
+        path = os.path.normpath(named)
+        if os.path.realpath(path) != os.path.realpath(named):
+            # ".." behind another link: by its text alone it would be something else, of whoever made the link choosing.
+            break
     yield os.path.realpath(program)
 
 
