@@ -65,10 +65,11 @@ class Sources(Struct, frozen=True):
 
 
 def read(environment: Mapping[str, str], cwd: Path, home: Path) -> Values:
-    """npm's settings from its global, user and project files and the environment; the later win. Raises PackageError.
+    """npm's settings from its global and user files and the environment; the later win. Raises PackageError.
 
-    A project's file may name registries but does not see the environment's variables: whoever wrote a checkout could
-    else have any of them sent to a host of theirs.
+    A project's file is none of the user's configuration. A package is pinned for all of the user's servers, whatever
+    checkout the host has open at its first start: whoever wrote that could else say where the package comes from, and
+    by which proxy the logins go there.
     """
     given = _from_environment(environment)
     user = _path(given.get("userconfig"), cwd, home) or home / ".npmrc"
@@ -77,16 +78,6 @@ def read(environment: Mapping[str, str], cwd: Path, home: Path) -> Values:
     for path in _global(given, personal, environment, cwd, home):
         values |= _file(path, lambda name: environment.get(name))
     values |= personal
-    project = _project(cwd, home) / ".npmrc"
-    if os.path.realpath(project) != os.path.realpath(user):
-
-        def refuse(name: str) -> str:
-            raise PackageError(
-                f"{project} wants the environment's variable {name}, which a project's file is not given",
-                f"write that line in {user}",
-            )
-
-        values |= _file(project, refuse)
     return values | given
 
 
@@ -108,6 +99,14 @@ def sources(
         for key in values
         if key.startswith("@") and key.endswith(":registry")
     }
+    own = {"registry": registry, **{f"{scope}:registry": url for scope, url in scopes.items()}}
+    for key, url in _of_project(cwd, home).items():
+        # npm too lets the environment go before it.
+        if key not in _from_environment(environment) and own.get(key, "").rstrip("/") != url.rstrip("/"):
+            raise PackageError(
+                f"{_project(cwd, home) / '.npmrc'} names another registry than your own npm configuration: {key}",
+                "a package is pinned for all projects: if that registry is right for it, name it in ~/.npmrc",
+            )
     hosts = {urlsplit(url).netloc.lower() for url in (registry, *scopes.values())}
     files: dict[str, bytes] = {}
 
@@ -118,8 +117,7 @@ def sources(
             raise PackageError(f"npm's setting {key}: {path}: {error.strerror}") from None
         return f"{inside}/{DIRECTORY}/{name}"
 
-    settings: Values = {"registry": registry, **{f"{scope}:registry": url for scope, url in scopes.items()}}
-    settings |= {key: values[key] for key in PASSED if key in values}
+    settings: Values = {**own, **{key: values[key] for key in PASSED if key in values}}
     if days := _text(values, "min-release-age"):
         settings["before"] = _before(days)
     if cafile := _path(values.get("cafile"), cwd, home):
@@ -147,6 +145,13 @@ def _global(given: Values, personal: Values, environment: Mapping[str, str], cwd
     if prefix is None and (node := shutil.which("node", path=environment.get("PATH"))):
         prefix = Path(os.path.realpath(node)).parent.parent
     return [Path("/etc/npmrc"), *([prefix / "etc" / "npmrc"] if prefix else [])]
+
+
+def _of_project(cwd: Path, home: Path) -> dict[str, str]:
+    """The registries that a project's file names: to take from elsewhere what it has there might be a stranger's."""
+    project = _project(cwd, home)
+    named = {} if project.resolve() == home.resolve() else _file(project / ".npmrc", lambda name: f"${{{name}}}")
+    return {key: str(url) for key, url in named.items() if key == "registry" or re.fullmatch("@.*:registry", key)}
 
 
 def _project(cwd: Path, home: Path) -> Path:

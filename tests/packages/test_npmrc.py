@@ -61,17 +61,50 @@ def test_the_later_place_wins(tmp_path: Path) -> None:
         tmp_path,
         {"npm_config_d": "environment", "NPM_CONFIG_FETCH_TIMEOUT": "5", "npm_config_//h/:_authToken": "T"},
         everywhere="a=everywhere\nb=everywhere\nc=everywhere\nd=everywhere",
-        user="b=user\nc=user\nd=user",
-        project="c=project\nd=project",
+        user="b=user\nd=user",
+        project="b=project\nc=project\nd=project",
     )
-    assert [found[key] for key in "abcd"] == ["everywhere", "user", "project", "environment"]
+    assert [found.get(key) for key in "abcd"] == ["everywhere", "user", "everywhere", "environment"]
     assert found["fetch-timeout"] == "5" and found["//h/:_authToken"] == "T"
 
 
-def test_a_projects_file_does_not_see_the_environment(tmp_path: Path) -> None:
-    with pytest.raises(PackageError, match=r"project/\.npmrc wants the environment's variable CLOUD_KEY") as raised:
-        values(tmp_path, {"CLOUD_KEY": "x"}, project="//evil.example.com/:_authToken=${CLOUD_KEY}")
-    assert "write that line in" in raised.value.hint
+@pytest.mark.parametrize(
+    ("project", "key"),
+    [
+        ("registry=https://evil.example.com/", "registry"),
+        ("registry=http://registry.example.com/npm/\nhttps-proxy=http://evil.example.com:8080", "registry"),
+        ("@corp:registry=https://evil.example.com/", "@corp:registry"),
+        ("@other:registry=https://evil.example.com/", "@other:registry"),
+        ("registry=https://${CLOUD_KEY}.evil.example.com/", "registry"),
+    ],
+)
+def test_a_projects_file_says_nothing_of_where_packages_come_from(tmp_path: Path, project: str, key: str) -> None:
+    user = f"registry={REGISTRY}\n@corp:registry={REGISTRY}"
+    given = values(tmp_path, {"CLOUD_KEY": "x"}, user=user, project=project)
+    home = tmp_path / "home"
+    with pytest.raises(PackageError, match=rf"project/\.npmrc names another registry .*: {key}$") as raised:
+        npmrc.sources(given, lambda: REGISTRY, {}, home / "project" / "deep", home, "/inside")
+    assert "~/.npmrc" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    "project",
+    [
+        "https-proxy=http://evil.example.com\nstrict-ssl=false\ncafile=/evil\n//registry.example.com/npm/:certfile=evil",
+        f"registry={REGISTRY.rstrip('/')}\nlegacy-peer-deps=true\n//registry.example.com/npm/:_authToken=${{CLOUD_KEY}}",
+    ],
+)
+def test_what_else_a_projects_file_says_does_not_count(tmp_path: Path, project: str) -> None:
+    user = f"registry={REGISTRY}\n//registry.example.com/npm/:_authToken=T"
+    given = values(tmp_path, {"CLOUD_KEY": "x"}, user=user, project=project)
+    home = tmp_path / "home"
+    found = npmrc.sources(given, lambda: REGISTRY, {}, home / "project" / "deep", home, "/inside")
+    assert found == npmrc.sources(given, lambda: REGISTRY, {}, home, home, "/inside") and not found.proxy
+    # What the environment says goes before a project's file in npm too.
+    set_elsewhere = {"npm_config_registry": REGISTRY}
+    (home / "project" / ".npmrc").write_text("registry=https://evil.example.com")
+    assert npmrc.sources(given, lambda: "", set_elsewhere, home / "project", home, "/inside").registry == REGISTRY
+    assert found.files[".npmrc"].decode() == f'registry="{REGISTRY}"\n//registry.example.com/npm/:_authToken="T"\n'
 
 
 def test_only_what_concerns_the_registries_in_use_is_passed_on(tmp_path: Path) -> None:
