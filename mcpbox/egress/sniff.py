@@ -25,6 +25,8 @@ TLS_PORT = 443
 #: RFC 8446 §5.1 and §4.
 CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE, APPLICATION_DATA = 20, 21, 22, 23
 CLIENT_HELLO = 1
+#: Records that some servers take before a ClientHello (Go's of an alert), with the one length that they have.
+BEFORE_HELLO = {CHANGE_CIPHER_SPEC: 1, ALERT: 2}
 MAX_RECORD = 1 << 14
 
 #: Yields how many of the held bytes pass, or 0 for want of more; returns when all that follows passes unlooked at.
@@ -119,7 +121,7 @@ class Inspector:
 
     def _start(self) -> Steps:
         held = self._held
-        while not held or (held[0] & 0x80 and len(held) < 3):
+        while not held or (held[0] & 0x80 and len(held) < 3) or (held[0] in BEFORE_HELLO and len(held) < 5):
             if self._ended:
                 break
             yield 0
@@ -128,6 +130,8 @@ class Inspector:
             return
         if held and held[0] & 0x80 and held[2:3] == bytes([CLIENT_HELLO]):
             raise Refused("an SSL 2 hello, which names no server")
+        if len(held) >= 5 and BEFORE_HELLO.get(held[0]) == _record(held, 0)[2]:
+            raise Refused(f"a TLS record of type {held[0]} before the ClientHello")
         if held and self._port == TLS_PORT:
             raise Refused("not TLS")
         if (yield from self._begins_http()):

@@ -134,6 +134,9 @@ def test_tls_to_the_name_passes(data: bytes, port: int) -> None:
     ("data", "reason"),
     [
         (record(hello(sni("evil.com"))), "the TLS SNI is evil.com, not api.github.com"),
+        (record(b"\1\x5a", kind=21) + record(hello(sni("evil.com"))), "a TLS record of type 21 before the ClientHello"),
+        (b"\x15\0\0\0\2\1\0" + record(hello(sni("evil.com"))), "a TLS record of type 21 before the ClientHello"),
+        (CCS + record(hello(sni("evil.com"))), "a TLS record of type 20 before the ClientHello"),
         (records(hello(sni("evil.com")), 1), "the TLS SNI is evil.com"),
         (record(hello(sni("api.github.com.evil.com"))), "the TLS SNI is api.github.com.evil.com"),
         (record(hello(sni("xapi.github.com"))), "the TLS SNI is xapi"),
@@ -515,6 +518,8 @@ OTHER = [
     b"GET \0 HTTP/1.1\r\n",
     b"G\0\0\0",
     b"OPTIONS rtsp://evil.com/ RTSP/1.0\r\n",
+    b"\x15\0\0\0\3SELECT 1",
+    b"\x14\0",
     b"0032git-upload-pack /project.git\0host=example.com\0",
     b"\r\n\r\nhello\r\n",
     b"  \t",
