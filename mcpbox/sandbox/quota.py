@@ -31,6 +31,8 @@ OPEN_FILES = 4096
 #: and later). Without that a server with threads stands still while it starts: Node answers 20 ms later. On average the
 #: share is the same.
 PERIOD_US = 100_000
+#: Files that some kernels do not have.
+OPTIONAL = (*scope.OPTIONAL, "memory.memsw.limit_in_bytes", "memory.kmem.tcp.limit_in_bytes", "cpu.cfs_burst_us")
 
 
 class Quota(Protocol):
@@ -180,8 +182,10 @@ def cgroup2_settings(memory: int, cpus: float, pids: int) -> dict[str, dict[str,
 def cgroup1_settings(memory: int, cpus: float, pids: int) -> dict[str, dict[str, str]]:
     """File names and contents, by the hierarchy of cgroup v1 that they belong to."""
     share = str(_cpu_quota(cpus))
+    # What waits in TCP's buffers counts by itself here, and on v2 with the rest.
+    bounded = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.kmem.tcp.limit_in_bytes")
     return {
-        "memory": {"memory.limit_in_bytes": str(memory), "memory.memsw.limit_in_bytes": str(memory)},
+        "memory": dict.fromkeys(bounded, str(memory)),
         "pids": {"pids.max": str(pids)},
         "cpu": {"cpu.cfs_period_us": str(PERIOD_US), "cpu.cfs_quota_us": share, "cpu.cfs_burst_us": share},
     }
@@ -218,9 +222,7 @@ class Cgroup(Struct):
                     (parent / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in CONTROLLERS))
             group.mkdir(parents=True)
             for name, value in settings.items():
-                if name not in (*scope.OPTIONAL, "memory.memsw.limit_in_bytes", "cpu.cfs_burst_us") or (
-                    (group / name).exists()
-                ):
+                if name not in OPTIONAL or (group / name).exists():
                     (group / name).write_text(value)
 
     def join(self) -> None:
@@ -253,7 +255,7 @@ class Watchdog(Struct):
     pids: int
     prefix: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
-    refused: tuple[str, ...] = ("memfd_create", "shmget")
+    refused: tuple[str, ...] = ("memfd_create", "shmget", "semget", "msgget")
     notice: str = "no cgroup can be used here: memory and processor time are watched from outside instead"
     _why: list[str] = field(default_factory=list)
     _stopped: list[bool] = field(default_factory=list)

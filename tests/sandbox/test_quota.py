@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from pathlib import Path
@@ -143,3 +144,37 @@ def test_the_first_process_knows_no_variable(limited: Runner) -> None:
     with limited.wrap(PYTHON, "-c", code, profile='[environment]\nXDG_RUNTIME_DIR = "/tmp"\n') as host:
         host.stdin.close()
         assert host.stderr.read().decode().splitlines()[-1] == "known: "
+
+
+#: Fills what connections to itself take without anybody reading, and says how many MiB that were.
+UNREAD = """
+import socket, sys
+listener, held, sent = socket.create_server(("127.0.0.1", 0)), [], 0
+for _ in range(100):
+    one = socket.create_connection(listener.getsockname())
+    held += [one, listener.accept()[0]]
+    one.setblocking(False)
+    try:
+        while True: sent += one.send(bytes(65536))
+    except BlockingIOError: pass
+sys.stderr.write(f"unread: {sent >> 20}")
+"""
+
+
+def test_what_waits_in_connections_is_bounded_too(limited: Runner) -> None:
+    with limited.wrap(PYTHON, "-c", UNREAD, profile='[sandbox]\nmemory = "64MiB"\n') as host:
+        assert host.process.wait(30) >= 0
+        said = host.stderr.read().decode()
+    # On cgroup v2 it counts with the rest, which may be the end of the server.
+    assert "more memory than its profile allows" in said or int(said.rpartition("unread: ")[2]) < 128
+
+
+@pytest.mark.parametrize("call", ["semget(0, 32000, 0o600)", "msgget(0, 0o600)"])
+def test_the_watchdog_lets_nobody_hold_memory_of_the_kernels(home: Path, call: str) -> None:
+    code = f"import ctypes, sys; ctypes.CDLL(None, use_errno=True).{call}; sys.stderr.write(str(ctypes.get_errno()))"
+    with make_runner("bubblewrap", "ordinary", home).wrap(PYTHON, "-c", code) as host:
+        host.stdin.close()
+        said = host.stderr.read().decode()
+    if "watched from outside" not in said:
+        pytest.skip("this user has cgroups")
+    assert said.splitlines()[-1] == str(errno.EPERM)
