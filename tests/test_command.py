@@ -201,6 +201,20 @@ def test_a_shim_is_followed_by_asking_its_manager(home: Path) -> None:
     assert found.argv[0] == str(real) and str(real.parents[1]) in found.trees
 
 
+def test_a_relative_directory_of_path_is_the_working_directory_s(home: Path) -> None:
+    tool = executable(home / "project" / "bin" / "tool")
+    assert resolve("tool", home=home, path="bin:/usr/bin", cwd=home / "project").argv == (str(tool),)
+
+
+def test_a_manager_of_the_working_directory_is_never_run(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    executable(home / ".pyenv" / "shims" / "server")
+    executable(home / "project" / "pyenv", f"#!/bin/sh\ntouch {home}/ran\necho /usr/bin/env\n")
+    monkeypatch.chdir(home / "project")
+    with pytest.raises(UsageError, match="a shim of pyenv, which is not found"):
+        resolve("server", home=home, path=f".:{home}/.pyenv/shims:/usr/bin:/bin", cwd=home / "project")
+    assert not (home / "ran").exists()
+
+
 @pytest.mark.parametrize("shims", ["pyenv/shims", ".pyenv/shims", ".local/share/mise/shims", ".volta/bin"])
 def test_a_manager_that_is_not_the_user_s_own_is_never_run(shims: str, home: Path, tmp_path: Path) -> None:
     """A cloned repository may bring one along, and ``status`` reads what its files name."""

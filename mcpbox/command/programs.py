@@ -235,7 +235,7 @@ def _find(name: str, place: Place) -> str:
     if "/" in name:
         candidates = [os.path.join(place.cwd, os.path.expanduser(name) if name.startswith("~/") else name)]
     else:
-        candidates = [os.path.join(directory, name) for directory in place.path.split(":") if directory]
+        candidates = [os.path.join(place.cwd, directory, name) for directory in place.path.split(":") if directory]
     for candidate in map(os.path.normpath, candidates):
         if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
             return _unshim(candidate, place)
@@ -258,8 +258,9 @@ def _unshim(path: str, place: Place) -> str:
             )
         return path
     root = os.path.dirname(directory)
-    places = [f"{root}/bin", f"{root}/libexec", *place.path.split(":")]
-    program = next((f"{d}/{manager}" for d in places if d and os.access(f"{d}/{manager}", os.X_OK)), "")
+    # It is run outside of any sandbox: not one that the directory has which the host has open.
+    places = [f"{root}/bin", f"{root}/libexec", *filter(os.path.isabs, place.path.split(":"))]
+    program = next((f"{d}/{manager}" for d in places if os.access(f"{d}/{manager}", os.X_OK)), "")
     if not program:
         raise UsageError(f"{path} is a shim of {manager}, which is not found", "give the program's real path")
     import subprocess

@@ -142,7 +142,9 @@ def _global(given: Values, personal: Values, environment: Mapping[str, str], cwd
     if path := _path(given.get("globalconfig") or personal.get("globalconfig"), cwd, home):
         return [path]
     prefix = _path(given.get("prefix") or personal.get("prefix"), cwd, home)
-    if prefix is None and (node := shutil.which("node", path=environment.get("PATH"))):
+    # Not a "node" of the directory that the host has open, which could have variables sent to anybody.
+    own = os.pathsep.join(filter(os.path.isabs, environment.get("PATH", os.defpath).split(os.pathsep)))
+    if prefix is None and (node := shutil.which("node", path=own)):
         prefix = Path(os.path.realpath(node)).parent.parent
     return [Path("/etc/npmrc"), *([prefix / "etc" / "npmrc"] if prefix else [])]
 

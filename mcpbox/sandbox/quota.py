@@ -85,8 +85,8 @@ def inspect() -> Machine:
 
 
 def systemd_run() -> str:
-    """The program's path, "" if there is none. Hosts strip PATH."""
-    for directory in (*os.environ.get("PATH", "").split(":"), "/usr/bin"):
+    """The program's path, "" if there is none. The system's first: it is started outside of any sandbox."""
+    for directory in ("/usr/bin", *os.environ.get("PATH", "").split(":")):
         path = os.path.join(directory, "systemd-run")
         if os.path.isabs(path) and os.access(path, os.X_OK):
             return path

@@ -107,6 +107,18 @@ def test_what_else_a_projects_file_says_does_not_count(tmp_path: Path, project: 
     assert found.files[".npmrc"].decode() == f'registry="{REGISTRY}"\n//registry.example.com/npm/:_authToken="T"\n'
 
 
+def test_a_node_of_the_working_directory_leads_to_no_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = tmp_path / "project" / "bin" / "node"
+    node.parent.mkdir(parents=True)
+    node.write_text("")
+    node.chmod(0o755)
+    (tmp_path / "project" / "etc").mkdir()
+    (tmp_path / "project" / "etc" / "npmrc").write_text("//evil.example.com/:_authToken=${CLOUD_KEY}")
+    monkeypatch.chdir(tmp_path / "project")
+    found = npmrc.read({"PATH": "bin", "CLOUD_KEY": "x"}, tmp_path / "project", tmp_path)
+    assert not any("evil" in key for key in found)
+
+
 def test_only_what_concerns_the_registries_in_use_is_passed_on(tmp_path: Path) -> None:
     found = sources(
         {
