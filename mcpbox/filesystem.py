@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from mcpbox import paths
@@ -122,7 +122,20 @@ def mounts(
             if use == "beside":
                 path = os.path.dirname(path.rstrip("/"))
             add(path, key, write=use != "read", make=use if use in ("file", "directory") else "")
+    _require_own_links(found.values(), source)
     return tuple(sorted(found.values(), key=lambda mount: mount.target.count("/") if mount.target != "/" else 0))
+
+
+def _require_own_links(found: Collection[Mount], source: str) -> None:
+    """Raises ProfileError for a link in what the server may write to: an earlier session of its may have made it."""
+    for around in (mount for mount in found if mount.write):
+        for mount in found:
+            if _within(mount.target, around.target) and not _within(mount.source, around.source):
+                raise ProfileError(
+                    f"{source}: {mount.target} leads to {mount.source}, by a link in {around.target}, where the server "
+                    "can make such links itself",
+                    f"if that is where it should lead, name {mount.source} instead",
+                )
 
 
 def _paths(value: str, use: Use) -> list[str]:

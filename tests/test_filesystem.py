@@ -101,6 +101,21 @@ def test_a_linked_path_is_mounted_where_it_is_named_and_where_it_leads(home: Pat
     assert set(mounts(Filesystem(read=("~/link",)), home)) == {Mount(real, link), Mount(real, real)}
 
 
+def test_a_link_that_the_server_could_have_made_is_not_followed(home: Path) -> None:
+    (home / "other").mkdir()
+    (home / "work" / "settings").mkdir(parents=True)
+    (home / "work" / "settings" / "file").symlink_to("../../other")
+    argument = str(home / "work" / "settings" / "file")
+    with pytest.raises(ProfileError, match=r"f\.toml: .*settings/file leads to .*/other, by a link in ") as raised:
+        mounts(Filesystem(write=("~/work",), arguments="read"), home, argument)
+    assert f"name {home}/other instead" in raised.value.hint
+    assert len(mounts(Filesystem(read=("~/work",), arguments="read"), home, argument)) == 3
+    (home / "work" / "settings" / "file").unlink()
+    (home / "work" / "settings" / "file").symlink_to("../inner")
+    (home / "work" / "inner").mkdir()
+    assert len(mounts(Filesystem(write=("~/work",), arguments="read"), home, argument)) == 3
+
+
 def test_writing_wins_and_parents_come_first(home: Path) -> None:
     (home / "a" / "b").mkdir(parents=True)
     table = Filesystem(read=("~/a/b", "~/a"), write=("~/a/b",))
