@@ -21,7 +21,8 @@ USES = {"tools/call": ("tool", "tools/list"), "prompts/get": ("prompt", "prompts
 #: Of one server; beyond it nothing more of it is believed. The largest published servers have some hundreds.
 MAX_DEFINITIONS = 10_000
 #: Methods whose result has the server's instructions, and who it says it is.
-GREETINGS = ("initialize", "server/discover")
+DISCOVER = "server/discover"
+GREETINGS = ("initialize", DISCOVER)
 #: The kind of what they have.
 GREETING = "instructions"
 

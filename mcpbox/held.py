@@ -158,3 +158,10 @@ def message_name(message: Message) -> str:
 
 def is_cancellation(message: Message) -> bool:
     return isinstance(message, Notification) and message.method == "notifications/cancelled"
+
+
+def is_call(side: Side, message: Message) -> bool:
+    """Whether it is the host's call of a tool, or the server's answer to one."""
+    if side is Side.CLIENT:
+        return isinstance(message, Request) and message.method == "tools/call"
+    return isinstance(message, Response) and message.request is not None and message.request.method == "tools/call"

@@ -13,10 +13,11 @@ import stat
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Protocol
 
 from mcpbox import jsonrpc
+from mcpbox.declining import decline
+from mcpbox.definitions import DISCOVER
 from mcpbox.errors import McpboxError
 from mcpbox.policy.base import Side
 from mcpbox.sandbox.base import Process
@@ -29,8 +30,6 @@ HIGH_WATER = 1 << 20
 GRACE_SECONDS = 3.0
 #: How long the last output of an ended sandbox may take to arrive.
 LAG_SECONDS = 1.0
-#: How long the host's first request is waited for where there is no server to answer it.
-DECLINE_SECONDS = 10.0
 
 #: How much of the server's last line on stderr the host is told, as why it ended; and how much is kept for that, so
 #: that a secret of 64 KiB before it is known as a whole.
@@ -325,8 +324,11 @@ class Relay:
             why += f": {last.splitlines()[-1][-TOLD_STDERR:]}"
         self._perform(self._session.end(Side.SERVER))
         self._errors.send(self._filtered(b""))
-        why = self._redact(why)
-        self._flush_answers(self._session.abandon(jsonrpc.SERVER_GONE, why, "its own messages are in the host's log"))
+        gone = McpboxError(self._redact(why), "its own messages are in the host's log")
+        greeting = self._session.greeting()
+        self._flush_answers(self._session.abandon(jsonrpc.SERVER_GONE, gone.message, gone.hint))
+        if greeting == DISCOVER and self._host_in in self._reading:
+            decline(gone, host_in=self._host_in, host_out=self._outlets[Side.CLIENT].fd, patience=LAG_SECONDS)
         return code
 
     def _flush_answers(self, actions: Iterable[Action]) -> None:
@@ -366,36 +368,3 @@ def nonblocking(fd: int) -> int:
         except OSError:
             os.set_blocking(fd, False)
     return fd
-
-
-def decline(failure: McpboxError) -> None:
-    """Answer the host's first request with ``failure`` and its hint, since there is no server that could."""
-    host_in, host_out = 0, 1
-    lines = jsonrpc.Lines(HIGH_WATER)
-    deadline = time.monotonic() + DECLINE_SECONDS
-    poll = select.poll()
-    poll.register(host_in, select.POLLIN)
-    while (left := deadline - time.monotonic()) > 0 and poll.poll(left * 1000):
-        data = os.read(host_in, CHUNK)
-        if not data:
-            return
-        for line in lines.feed(data):
-            request = _request(line)
-            if request is None:
-                continue
-            data_field = {"hint": failure.hint} if failure.hint else None
-            text = f"mcpbox: {failure.message}" + (f" ({failure.hint})" if failure.hint else "")
-            answer = jsonrpc.error(request.id, jsonrpc.NOT_STARTED, text, data_field)
-            with suppress(OSError):
-                os.write(host_out, jsonrpc.encode(answer))
-            return
-
-
-def _request(line: jsonrpc.Line | jsonrpc.Oversized) -> jsonrpc.Request | None:
-    if isinstance(line, jsonrpc.Oversized):
-        return None
-    try:
-        message = jsonrpc.classify(jsonrpc.parse(line.data))
-    except jsonrpc.ParseError:
-        return None
-    return message if isinstance(message, jsonrpc.Request) else None

@@ -19,7 +19,7 @@ from mcpbox.actions import Send as Send
 from mcpbox.bounded import Bounded
 from mcpbox.definitions import GREETINGS
 from mcpbox.errors import McpboxError
-from mcpbox.held import Asking, Case, Key, Open, is_cancellation, is_recorded, message_name
+from mcpbox.held import Asking, Case, Key, Open, is_call, is_cancellation, is_recorded, message_name
 from mcpbox.jsonrpc import Line, Lines, Message, Notification, Oversized, ParseError, Request, Response
 from mcpbox.policy.base import Alert, Ask, Change, Consult, Note, Policy, Refuse, Side, field
 from mcpbox.waiting import Waiting
@@ -67,6 +67,7 @@ class Session:
         self._waiting = Waiting(max_bytes, lambda side, key: self._is_open(side, key), nonce)
         self._initialized = False
         self._greeting: Key | None = None
+        self._greeted_by = ""
         #: whether the server has accepted a request of the host
         self.started = False
 
@@ -115,9 +116,9 @@ class Session:
                 self._refuse(case.side, case.message, Refuse(reason), "session", actions)
         return actions
 
-    def greeting(self) -> bool:
-        """Whether the server owes the host the answer to its greeting, which alone has to come soon."""
-        return self._greeting is not None
+    def greeting(self) -> str:
+        """The method of the host's greeting, which alone has to be answered soon; "" once it is."""
+        return "" if self._greeting is None else self._greeted_by
 
     def holding(self) -> bool:
         """Whether a request of the host has not been passed on yet, and may still be."""
@@ -201,7 +202,7 @@ class Session:
         """Whether ``case.data`` is to be sent. A case that is held says nothing of what it went through so far."""
         said: list[Action] = []
         side = case.side
-        for number, name, judge in self._of_calls[side] if _is_call(side, case.message) else self._policies:
+        for number, name, judge in self._of_calls[side] if is_call(side, case.message) else self._policies:
             if number < case.next:
                 continue
             try:
@@ -252,7 +253,7 @@ class Session:
             size = len(case.line)
             self._pending[side].put(jsonrpc.key(message.id), Open(message, now, size, case.recorded), size)
             if side is Side.CLIENT and message.method in GREETINGS:
-                self._greeting = jsonrpc.key(message.id)
+                self._greeting, self._greeted_by = jsonrpc.key(message.id), message.method
             if side is Side.CLIENT and message.method == "initialize":
                 self._initialized = True
                 self._waiting.capabilities = field(message.params, "capabilities")
@@ -385,13 +386,6 @@ class Session:
             self._cancelled[side].put_for_oldest(jsonrpc.key(id), request, request.size)
             if side is Side.CLIENT and jsonrpc.key(id) == self._greeting:
                 self._greeting = None
-
-
-def _is_call(side: Side, message: Message) -> bool:
-    """Whether it is the host's call of a tool, or the server's answer to one."""
-    if side is Side.CLIENT:
-        return isinstance(message, Request) and message.method == "tools/call"
-    return isinstance(message, Response) and message.request is not None and message.request.method == "tools/call"
 
 
 def _denial(request: Request, text: str) -> dict[str, Any]:

@@ -63,9 +63,9 @@ def run(argv: Sequence[str], options: Options) -> int:
     except _NotStarted as failure:
         # A person at a terminal sends no request, and reads the same on stderr.
         if not os.isatty(0):
-            from mcpbox import relay
+            from mcpbox.declining import decline
 
-            relay.decline(failure.error)
+            decline(failure.error)
         raise failure.error from None
 
 

@@ -208,3 +208,31 @@ def test_only_a_greeting_has_to_be_answered_soon(said: bytes, server: str, answe
     process.close()
     for fd in (host_in, from_host, host_out, from_server, errors):
         os.close(fd)
+
+
+def test_a_host_that_falls_back_to_an_older_protocol_is_told_again_why_the_server_ended() -> None:
+    process = Unboxed("/bin/sh", "-c", "read -r line; echo 'no key given' >&2")
+    host_in, to_host = os.pipe()
+    from_host, host_out = os.pipe()
+    from_server, errors = os.pipe()
+    relay = Relay(
+        Session([], 1 << 20), process, lambda event, content=None: None, answer_within=60,
+        host_in=host_in, host_out=host_out, errors=errors,
+    )  # fmt: skip
+    told: list[str] = []
+
+    def tell() -> None:
+        with open(from_host, "rb", closefd=False) as lines:
+            for method in (b"server/discover", b"initialize"):
+                os.write(to_host, FIRST.replace(b"initialize", method))
+                told.append(json.loads(lines.readline())["error"]["message"])
+
+    host = threading.Thread(target=tell)
+    host.start()
+    relay.run()
+    os.close(host_out)
+    host.join()
+    assert [text.partition(" (")[0] for text in told] == ["mcpbox: the server ended with exit code 0: no key given"] * 2
+    process.close()
+    for fd in (host_in, to_host, from_host, from_server, errors):
+        os.close(fd)

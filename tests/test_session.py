@@ -117,7 +117,7 @@ def test_a_greeting_is_owed_an_answer_until_there_is_one_or_it_is_cancelled(meth
     dialogue = Dialogue()
     for end in (result(), {"jsonrpc": "2.0", "id": 1, "error": {"code": -32601, "message": "?"}}):
         dialogue.say(CLIENT, [request(method), request("tools/list", 2)])
-        assert dialogue.session.greeting()
+        assert dialogue.session.greeting() == method
         dialogue.say(SERVER, end)
         assert not dialogue.session.greeting()
         dialogue.say(SERVER, result(2))
