@@ -207,7 +207,7 @@ all_option = click.option("--all", "everything", is_flag=True, help="Everything 
 
 @tools.command("approve")
 @click.argument("server")
-@click.argument("names", metavar="NAME", nargs=-1)
+@click.argument("names", metavar="NAME...", nargs=-1)
 @all_option
 @unasked_option
 def tools_approve(server: str, names: tuple[str, ...], everything: bool, yes: bool) -> int:
@@ -219,7 +219,7 @@ def tools_approve(server: str, names: tuple[str, ...], everything: bool, yes: bo
 
 @tools.command("revoke")
 @click.argument("server")
-@click.argument("names", metavar="NAME", nargs=-1)
+@click.argument("names", metavar="NAME...", nargs=-1)
 @all_option
 def tools_revoke(server: str, names: tuple[str, ...], everything: bool) -> int:
     """Have what is approved of SERVER wait for approval again."""
@@ -255,7 +255,7 @@ def secrets_set(name: str, owners: tuple[str, ...]) -> int:
 
 
 @secrets.command("rm")
-@click.argument("names", metavar="SERVER/NAME", nargs=-1, required=True)
+@click.argument("names", metavar="SERVER/NAME...", nargs=-1, required=True)
 def secrets_rm(names: tuple[str, ...]) -> int:
     """Remove secrets, and end the sandboxes that hold them."""
     from mcpbox.commands import secrets as verb

@@ -46,3 +46,8 @@ def test_a_home_that_cannot_be_written_to_is_no_bug(words: list[str]) -> None:
     code, said = ended(words, env={**environment, "HOME": "/dev/null"})
     assert code == 3 and said.startswith("mcpbox: /dev/null/.")
     assert said.endswith(": Not a directory\n        run: mcpbox doctor\n")
+
+
+def test_a_profile_wants_a_name() -> None:
+    code, said = ended(["profile", "new"])
+    assert code == 2 and said.startswith("mcpbox: no name\n        accepted: mcpbox profile new NAME")

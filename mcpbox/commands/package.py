@@ -90,7 +90,10 @@ def update(names: Sequence[str], backend: str, yes: bool, back: bool) -> int:
     """Show what each package's newest version would change, and pin that if it is wanted."""
     chosen = sandbox.choose(backend)
     refused = 0
-    for key, _ in [_find(name) for name in names] or sorted(lock.load().items()):
+    wanted = [_find(name) for name in names] or sorted(lock.load().items())
+    if back and not names and not (wanted := [(key, entry) for key, entry in wanted if entry.previous]):
+        raise PackageError("there is no update to undo", "what has started since, and what was never updated, stays")
+    for key, _ in wanted:
         if back:
             commanded(f"package update --back {key}")
             click.echo(f"{key}: back to {prepare.revert(key).version}")

@@ -73,6 +73,8 @@ def new(name: str, source: str) -> int:
 
     Raises UsageError if there is a profile of this name, PackageError if the package is not installed.
     """
+    if not (name or source):
+        raise UsageError("no name", "accepted: mcpbox profile new NAME, or mcpbox profile new --from PACKAGE")
     text = _drafted(name, source) if source else draft.empty(name)
     found = profile.parse(text, name or source)
     known = profile.available().get(found.profile.name)

@@ -119,7 +119,9 @@ def revert(key: str) -> Entry:
         entry = _entry(key)
         before = entry.previous
         if before is None:
-            raise PackageError(f"{key}: what was before {entry.version} is not kept any more", "it has started since")
+            raise PackageError(
+                f"{key}: nothing from before {entry.version} is kept", "it was never updated, or has started since"
+            )
         entry = replace(
             entry, version=before.version, integrity=before.integrity, trees=before.trees, floor=before.version,
             previous=None,

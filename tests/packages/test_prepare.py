@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from wire import Host, eventually
 
 from mcpbox import cli, config
@@ -232,7 +233,7 @@ def test_an_update_shows_what_changes_and_keeps_the_old_until_the_new_has_starte
     assert store.trees() == [tree_of(entry).tree] and lock.load()[KEY].previous is None
     with pytest.raises(PackageError) as caught:
         prepare.revert(KEY)
-    assert "not kept any more" in caught.value.message
+    assert caught.value.message.endswith("nothing from before 2.0 is kept")
     assert events() == ["pinned", "updated", "reverted", "updated"]
 
 
@@ -364,7 +365,10 @@ def test_the_verbs(wheels: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 1 and "1.0 → 2.0" in errors and "left at 1.0" in out
     code, out, errors = run("update", "--backend", BACKEND, "--yes", NAME, capsys=capsys)
     assert code == 0 and f"{KEY}: 1.0 → 2.0" in out
-    assert run("update", "--back", NAME, capsys=capsys)[:2] == (0, f"{KEY}: back to 1.0\n")
+    lock.put("pypi:another", replace(lock.load()[KEY], requested=("another",), previous=None))
+    assert run("update", "--back", capsys=capsys)[:2] == (0, f"{KEY}: back to 1.0\n")
+    assert "no update to undo" in run("update", "--back", capsys=capsys)[2]
+    lock.remove("pypi:another")
     assert run("gc", capsys=capsys)[1] == "removed 1 of 2 trees\n"
     assert run("rm", NAME, capsys=capsys)[:2] == (0, f"{KEY}: removed\n")
     assert lock.load() == {} and store.trees() == []

@@ -240,4 +240,5 @@ def test_what_a_server_never_did_before_is_told_of(runner: Runner) -> None:
     done = mcpbox(runner, "audit", "deviations", "--json")
     assert done.returncode == 1
     assert [(each["kind"], each["about"]) for each in json.loads(done.stdout)] == [("tool", "walk")]
-    assert mcpbox(runner, "audit", "deviations", "other").returncode == 0
+    unknown = mcpbox(runner, "audit", "deviations", "runs", "other")
+    assert (unknown.returncode, unknown.stdout) == (2, "") and "no session of 'other'" in unknown.stderr
