@@ -100,7 +100,9 @@ def _parsed(words: Sequence[str]) -> int:
     from mcpbox.options import cli
 
     try:
-        return int(cli.main(list(words), prog_name="mcpbox", standalone_mode=False) or 0)
+        # None leaves it to click, which looks for a terminal and not at what that can show.
+        colour = False if os.environ.get("TERM") == "dumb" or os.environ.get("NO_COLOR") else None
+        return int(cli.main(list(words), prog_name="mcpbox", standalone_mode=False, color=colour) or 0)
     except click.ClickException as error:
         error.show()
         return 2

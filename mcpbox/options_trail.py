@@ -49,7 +49,8 @@ def show(last: int | None, follow: bool, colours: bool, as_json: bool, **choice:
     from mcpbox.commands import records as verb
 
     wanted = verb.chosen(**choice)
-    return verb.show(wanted, last, follow, as_json, colours and sys.stdout.isatty())
+    colours = colours and sys.stdout.isatty() and click.get_current_context().color is not False
+    return verb.show(wanted, last, follow, as_json, colours)
 
 
 @click.command()

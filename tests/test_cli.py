@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -51,3 +52,21 @@ def test_a_home_that_cannot_be_written_to_is_no_bug(words: list[str]) -> None:
 def test_a_profile_wants_a_name() -> None:
     code, said = ended(["profile", "new"])
     assert code == 2 and said.startswith("mcpbox: no name\n        accepted: mcpbox profile new NAME")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "coloured"), [("TERM", "xterm", True), ("TERM", "dumb", False), ("NO_COLOR", "1", False)]
+)
+def test_a_terminal_without_colours_is_sent_none(name: str, value: str, coloured: bool) -> None:
+    plain = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    ours, theirs = os.openpty()
+    with open(theirs, "wb") as stdout:
+        process = subprocess.Popen([*MCPBOX, "doctor"], stdout=stdout, env={**plain, "TERM": "xterm", name: value})
+    said = b""
+    # Linux ends a terminal that nobody holds any more with EIO.
+    with suppress(OSError):
+        while part := os.read(ours, 1 << 16):
+            said += part
+    os.close(ours)
+    assert process.wait(60) in (0, 1) and b"machine" in said
+    assert (b"\x1b" in said) == coloured
