@@ -84,10 +84,7 @@ def mounts(
         written = os.path.normpath(os.path.join(cwd, expanded(path, home)))
         resolved = os.path.realpath(written)
         unsafe = unsafe or (written in meant and (meant[written] or not write))
-        for candidate in dict.fromkeys((written, resolved)):
-            if reason := exposure(candidate, home, unsafe=unsafe):
-                hint = f'if it is meant: {{ path = "{path}", unsafe = true }} in filesystem.read or filesystem.write'
-                raise ProfileError(f"{source}: {key}: {path}: {reason}", hint)
+        _require_unexposed(path, f"{source}: {key}", home, (written, resolved), unsafe=unsafe)
         try:
             if make and not os.path.lexists(resolved):
                 _make(resolved, make)
@@ -102,12 +99,10 @@ def mounts(
             before = found.get(candidate)
             found[candidate] = Mount(resolved, candidate, write or bool(before and before.write))
 
-    for key, write in (("read", False), ("write", True)):
-        for item in getattr(table, key):
-            listed = Listed(path=item) if isinstance(item, str) else item
-            if listed.unsafe:
-                meant[os.path.normpath(expanded(listed.path, home))] = write
-            add(listed.path, f"filesystem.{key}", write=write, unsafe=listed.unsafe, optional=listed.optional)
+    for key, listed in _listed(table):
+        if listed.unsafe:
+            meant[os.path.normpath(expanded(listed.path, home))] = key == "write"
+        add(listed.path, f"filesystem.{key}", write=key == "write", unsafe=listed.unsafe, optional=listed.optional)
     if table.arguments != "none":
         for argument in arguments:
             for value in {argument, argument.partition("=")[2]}:
@@ -130,12 +125,36 @@ def _require_own_links(found: Collection[Mount], source: str) -> None:
     """Raises ProfileError for a link in what the server may write to: an earlier session of its may have made it."""
     for around in (mount for mount in found if mount.write):
         for mount in found:
-            if _within(mount.target, around.target) and not _within(mount.source, around.source):
+            if within(mount.target, around.target) and not within(mount.source, around.source):
                 raise ProfileError(
                     f"{source}: {mount.target} leads to {mount.source}, by a link in {around.target}, where the server "
                     "can make such links itself",
                     f"if that is where it should lead, name {mount.source} instead",
                 )
+
+
+def require_unexposed(table: Filesystem, *, home: Path, source: str) -> None:
+    """Raises ProfileError for a path of the profile's own that no start would show, whether or not it is there."""
+    meant: dict[str, bool] = {}
+    for key, listed in _listed(table):
+        written = os.path.normpath(expanded(listed.path, home))
+        if listed.unsafe:
+            meant[written] = key == "write"
+        unsafe = written in meant and (meant[written] or key == "read")
+        both = written, os.path.realpath(written)
+        _require_unexposed(listed.path, f"{source}: filesystem.{key}", home, both, unsafe=unsafe)
+
+
+def _listed(table: Filesystem) -> list[tuple[str, Listed]]:
+    found = [(key, item) for key in ("read", "write") for item in getattr(table, key)]
+    return [(key, Listed(path=item) if isinstance(item, str) else item) for key, item in found]
+
+
+def _require_unexposed(path: str, where: str, home: Path, candidates: Sequence[str], *, unsafe: bool) -> None:
+    for candidate in dict.fromkeys(candidates):
+        if reason := exposure(candidate, home, unsafe=unsafe):
+            hint = f'if it is meant: {{ path = "{path}", unsafe = true }} in filesystem.read or filesystem.write'
+            raise ProfileError(f"{where}: {path}: {reason}", hint)
 
 
 def _paths(value: str, use: Use) -> list[str]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,3 +71,21 @@ def test_a_terminal_without_colours_is_sent_none(name: str, value: str, coloured
     os.close(ours)
     assert process.wait(60) in (0, 1) and b"machine" in said
     assert (b"\x1b" in said) == coloured
+
+
+@pytest.mark.parametrize(
+    ("listed", "refused"),
+    [
+        ('read = ["~/.ssh"]', "read: ~/.ssh: it holds credentials"),
+        ('write = ["~/"]', "write: ~/: it holds "),
+        ('read = [{ path = "~/.ssh", unsafe = true }]\nwrite = ["~/.ssh"]', "write: ~/.ssh: it holds credentials"),
+        ('read = ["~/.ssh"]\nwrite = [{ path = "~/.ssh", unsafe = true }]', "read: ~/.ssh: it holds credentials"),
+        ('read = ["~/not/there", { path = "~/.ssh", unsafe = true }]', ""),
+    ],
+)
+def test_a_profile_that_no_start_would_take_is_not_ok(home: Path, listed: str, refused: str) -> None:
+    file = home / "mine.toml"
+    file.write_text(f'version = 1\nname = "mine"\n[filesystem]\n{listed}\n')
+    code, said = ended(["profile", "check", str(file)], stdout=subprocess.DEVNULL)
+    assert code == bool(refused)
+    assert said.startswith(f"{file}: filesystem.{refused}") if refused else said == ""

@@ -11,7 +11,7 @@ from typing import Any
 import click
 import msgspec
 
-from mcpbox import draft, paths, profile
+from mcpbox import draft, filesystem, paths, profile
 from mcpbox.errors import ProfileError, UsageError
 from mcpbox.trail import toml
 
@@ -59,10 +59,11 @@ def check(names: Sequence[str]) -> int:
     wrong = 0
     for path in [profile.find(name) for name in names] or profile.available().values():
         try:
-            profile.load(path)
+            found = profile.load(path)
+            filesystem.require_unexposed(found.profile.filesystem, home=paths.home(), source=found.source)
         except ProfileError as error:
             wrong += 1
-            click.echo(f"{error.message}\n    {error.hint}", err=True)
+            click.echo(error.message + (f"\n    {error.hint}" if error.hint else ""), err=True)
         else:
             click.echo(f"{path}: ok")
     return 1 if wrong else 0
