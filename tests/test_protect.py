@@ -253,6 +253,13 @@ def test_what_somebody_wrapped_by_hand_stays(home: Path, file: Path) -> None:
     assert run(["unprotect", "--yes"]) == 1 and file.read_text() == text
 
 
+def test_a_file_that_cannot_be_written_is_named_once(home: Path, file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write(file, echo=echo(home))
+    file.chmod(0o444)
+    assert run(["protect", "--yes", "--no-check"]) == 1
+    assert f"mcpbox: {file} is read-only\n        run: chmod u+w {file}\n" in capfd.readouterr().err
+
+
 def test_without_the_register_the_commands_come_back(home: Path, file: Path) -> None:
     text = write(file, echo=echo(home))
     assert run(["protect", "--yes", "--no-check"]) == 0

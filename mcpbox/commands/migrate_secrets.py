@@ -42,7 +42,7 @@ def _migrate(files: Sequence[Surveyed], store: Store | None, yes: bool) -> int:
     stays = wrong = False
     for file in files:
         if file.broken:
-            terminal.say(f"{file.found.path}: {file.broken}", file.hint)
+            terminal.say(survey.about(file, file.broken), file.hint)
             wrong = True
             continue
         found = candidates.candidates(file)
@@ -71,7 +71,7 @@ def _migrate(files: Sequence[Surveyed], store: Store | None, yes: bool) -> int:
             redacted = moving.move(file, movable, store)
         except (McpboxError, OSError) as error:
             wrong = True
-            terminal.say(f"{file.found.path}: {getattr(error, 'message', error)}", getattr(error, "hint", ""))
+            terminal.say(survey.about(file, getattr(error, "message", str(error))), getattr(error, "hint", ""))
             continue
         click.echo(f"{file.found.path}: {len(movable)} secrets are in the store now")
         if redacted:
@@ -122,7 +122,7 @@ def _restore(files: Sequence[Surveyed], store: Store | None, yes: bool, configs:
             gone = moving.put_back(file, store, lambda: moving.used_in(_everywhere(configs)))
         except (McpboxError, OSError) as error:
             wrong = True
-            terminal.say(f"{file.found.path}: {getattr(error, 'message', error)}", getattr(error, "hint", ""))
+            terminal.say(survey.about(file, getattr(error, "message", str(error))), getattr(error, "hint", ""))
             continue
         click.echo(f"{file.found.path}: its secrets are in it again; {len(gone)} were removed from the store")
     return 1 if wrong else 0

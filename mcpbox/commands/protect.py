@@ -85,7 +85,7 @@ def protect(hosts: Sequence[str], configs: Sequence[str], dry_run: bool, yes: bo
             wrong |= not _put_behind(file, [row for row in rows if not row.reason], program, check)
         except McpboxError as error:
             wrong = True
-            terminal.say(f"{file.found.path}: {error.message}", error.hint)
+            terminal.say(survey.about(file, error.message), error.hint)
     return 1 if wrong else 0
 
 
@@ -101,7 +101,7 @@ def unprotect(hosts: Sequence[str], configs: Sequence[str], dry_run: bool, yes: 
         managed = file.found.place.scope != "project" and survey.policy(file)
         if closed := file.broken or managed or survey.overwriter(file):
             wrong = True
-            terminal.say(f"{file.found.path}: {closed}" if file.broken else f"{file.found.path} {closed}", file.hint)
+            terminal.say(survey.about(file, closed) if file.broken else f"{file.found.path} {closed}", file.hint)
             continue
         keys = {record.key for record in known if record.file == file.real}
         reasons = {entry.path: _kept_behind(entry, entry.path in keys) for entry in wrapped}
@@ -126,7 +126,7 @@ def unprotect(hosts: Sequence[str], configs: Sequence[str], dry_run: bool, yes: 
             _take_out(file, taken)
         except (McpboxError, DocumentError) as error:
             wrong = True
-            terminal.say(f"{file.found.path}: {error}", getattr(error, "hint", ""))
+            terminal.say(survey.about(file, str(error)), getattr(error, "hint", ""))
     return 1 if wrong else 0
 
 

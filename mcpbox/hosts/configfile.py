@@ -272,7 +272,11 @@ def _require_replaceable(real: str, path: str) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise Unwritable(f"{path} is not a regular file")
     if not found.st_mode & 0o222 or not os.access(real, os.W_OK):
-        raise Unwritable(f"{path} is read-only", f"run: chmod u+w {real}")
+        own = f"run: chmod u+w {real}"
+        theirs = (
+            f"it belongs to user {found.st_uid}, and not to this one: have it changed where it is kept, or given over"
+        )
+        raise Unwritable(f"{path} is read-only", own if found.st_uid == os.geteuid() else theirs)
     if found.st_nlink > 1:
         raise Unwritable(
             f"{path} has {found.st_nlink} names (hard links), of which a change would reach one",

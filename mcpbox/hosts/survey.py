@@ -276,6 +276,12 @@ def search_path(entry: Entry | None) -> str:
     return os.pathsep.join(dict.fromkeys(part for part in parts if os.path.isabs(part) and part.isprintable()))
 
 
+def about(file: Surveyed, message: str) -> str:
+    """``message`` with the file's path before it, which some of them have."""
+    path = file.found.path
+    return message if message.startswith(path) else f"{path}: {message}"
+
+
 def _read(found: discover.Found, named: bool) -> Surveyed:
     try:
         found.path.encode()

@@ -139,6 +139,15 @@ def test_what_cannot_be_replaced_is_refused(file: Path, make: object, message: s
     assert configfile.backups(str(file)) == [] if file.exists() else True
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file away")
+def test_another_users_file_is_not_to_be_made_writable(file: Path) -> None:
+    file.chmod(0o444)
+    os.chown(file, 65534, 65534)
+    with pytest.raises(McpboxError) as caught:
+        configfile.change(str(file), lambda text: "changed")
+    assert "is read-only" in caught.value.message and "belongs to user 65534" in caught.value.hint
+
+
 def test_what_the_edit_raises_leaves_the_file_alone(file: Path) -> None:
     def edit(text: str) -> str:
         raise ValueError("no")
