@@ -99,15 +99,9 @@ def find(
 
 
 def other_homes(
-    system: System, environ: Mapping[str, str], *, distributions: Iterable[Path] = (), drives: Path = Path("/mnt")
+    system: System, environ: Mapping[str, str], *, drives: Path = Path("/mnt")
 ) -> list[tuple[Path, System]]:
-    r"""The homes on the other side of WSL: in its distributions from Windows, the users' of Windows from inside it.
-
-    ``distributions`` are their roots as Windows shows them (``\\wsl.localhost\NAME``), ``drives`` is where WSL mounts
-    those of Windows.
-    """
-    if system == "windows":
-        return [(home, "linux") for root in distributions for home in (*_glob(root, ("home", "*")), root / "root")]
+    """The homes of Windows' users, seen from inside WSL, which mounts their drives in ``drives``."""
     if system == "linux" and "WSL_DISTRO_NAME" in environ:
         return [(home, "windows") for home in _glob(drives, ("?", "Users", "*")) if (home / "AppData").is_dir()]
     return []

@@ -14,7 +14,7 @@ REMOTE = ("url", "serverUrl", "httpUrl", "uri", "baseUrl")
 
 
 def entries(document: Document, shape: Shape) -> list[Entry]:
-    """The servers of a file, in its order. Tables and lists of servers are both read, whichever the shape says.
+    """The servers of a file, in its order. They may be a table by name, or a list whose items have a ``name``.
 
     Raises UsageError, naming the key, where something else stands in place of the servers or of a part of one.
     """

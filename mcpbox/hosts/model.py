@@ -24,9 +24,6 @@ class Shape(Struct, frozen=True):
     servers: tuple[str, ...]
     #: Further key paths of the same file under which there may be servers.
     also: tuple[tuple[str, ...], ...] = ()
-    form: Form = "string"
-    #: The host wants a list whose items carry ``name``.
-    listed: bool = False
     command: str = "command"
     args: str = "args"
     env: str = "env"
@@ -81,7 +78,7 @@ class Entry(Struct, frozen=True):
     env: Mapping[str, str]
     #: The whole entry as plain values.
     raw: Mapping[str, Any]
-    #: As this entry is written, whatever its host's shape says: hosts change theirs and read the old one on.
+    #: As this entry is written: hosts change theirs and read the old one on.
     form: Form = "string"
     #: Every variable that the host sets for this server: the names in ``env`` and those passed on by name.
     variables: tuple[str, ...] = ()

@@ -279,22 +279,6 @@ def test_only_directories_with_a_pattern_are_listed(tmp_path: Path, monkeypatch:
     }
 
 
-def test_homes_on_the_other_side_of_wsl(tmp_path: Path) -> None:
-    distribution = tmp_path / "wsl.localhost/Ubuntu-24.04"
-    put(distribution / "home/anna/.claude.json")
-    put(distribution / "root/.config/Code/User/mcp.json", '{"servers": {}}')
-    put(tmp_path / "Users/anna/AppData/Roaming/Code/User/mcp.json", '{"servers": {}}')
-    others = other_homes("windows", {}, distributions=[distribution, tmp_path / "wsl.localhost/gone"])
-    found = find(
-        HOSTS, home=tmp_path / "Users/anna", root=None, environ={"APPDATA": ""}, system="windows", others=others
-    )
-    assert [(row.host.id, row.system, os.path.relpath(row.path, tmp_path)) for row in found] == [
-        ("claude-code", "linux", "wsl.localhost/Ubuntu-24.04/home/anna/.claude.json"),
-        ("vscode", "windows", "Users/anna/AppData/Roaming/Code/User/mcp.json"),
-        ("vscode", "linux", "wsl.localhost/Ubuntu-24.04/root/.config/Code/User/mcp.json"),
-    ]
-
-
 def test_homes_of_windows_seen_from_wsl(tmp_path: Path) -> None:
     put(tmp_path / "mnt/c/Users/anna/AppData/Roaming/Claude/claude_desktop_config.json")
     for name in ("Public", "Default", "wsl/instances"):
