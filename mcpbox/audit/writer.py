@@ -146,7 +146,7 @@ class Log:
                         self._fd = -1
                     os.fsync(fd)
                     if alone:
-                        self._tell("close", patience=END_PATIENCE)
+                        self._tell("close", self._seq, self._prev, patience=END_PATIENCE)
                         self._mark.drop()
                         aside.sign()
                 except (OSError, McpboxError):
@@ -170,13 +170,13 @@ class Log:
                 os.fsync(fd)
             finally:
                 os.close(fd)
-            fields = {"event": "head", "session": self.session, "name": self.name, "count": count, "head": head}
-            ledger.append(fields, sync=True)
+            self._tell("head", count, head)
             self._headed = count
             return True
 
-    def _tell(self, event: str, *, patience: float) -> None:
-        fields = {"event": event, "session": self.session, "name": self.name, "count": self._seq, "head": self._prev}
+    def _tell(self, event: str, count: int, head: str, *, patience: float = ledger.PATIENCE) -> None:
+        """Tell the ledger how far the session is: so many records, and the hash of the last."""
+        fields = {"event": event, "session": self.session, "name": self.name, "count": count, "head": head}
         ledger.append(fields, patience=patience, sync=True)
 
     def _kept(self, value: Any) -> dict[str, Any]:

@@ -29,7 +29,7 @@ BUNDLES = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
-STRATEGIES = {"first-index": "first-index", "unsafe-best-match": "unsafe-best-match"}
+STRATEGIES: Mapping[str, Strategy] = {"first-index": "first-index", "unsafe-best-match": "unsafe-best-match"}
 FORM = "accepted: https://HOST[:PORT]/PATH, file:///DIRECTORY, or http:// for localhost and trusted hosts"
 
 
@@ -94,7 +94,9 @@ class _Found(Struct):
     strategy: Strategy = "first-index"
     certificates: str = ""
     client: str = ""
+    #: user and password by URL, and uv's URLs by the names that their logins go by
     logins: dict[str, tuple[str, str]] = {}
+    urls: dict[str, str] = {}
 
     @property
     def named(self) -> bool:
@@ -162,19 +164,18 @@ def _uv(environment: Mapping[str, str], home: Path, system: Path) -> _Found:
     found.trusted = tuple(environment.get("UV_INSECURE_HOST", "").split()) or found.trusted
     found.none = found.none or environment.get("UV_NO_INDEX", "") in ("1", "true")
     found.strategy = _strategy(environment.get("UV_INDEX_STRATEGY", ""), "UV_INDEX_STRATEGY") or found.strategy
-    for name, url in list(found.logins.items()):
+    for name, url in found.urls.items():
         variable = f"UV_INDEX_{re.sub(r'[^A-Z0-9]', '_', name.upper())}"
         login = environment.get(f"{variable}_USERNAME", ""), environment.get(f"{variable}_PASSWORD", "")
-        del found.logins[name]
         if any(login):
-            found.logins[_plain(urlsplit(url[0]))] = login
+            found.logins[_plain(urlsplit(url))] = login
     return found
 
 
 def _named(word: str, found: _Found) -> str:
-    """The URL of ``NAME=URL`` or ``URL``; the name leads to the login, see ``_uv``."""
+    """The URL of ``NAME=URL`` or ``URL``."""
     if given := re.fullmatch(r"([A-Za-z0-9._-]+)=(.+)", word):
-        found.logins[given[1]] = given[2], ""
+        found.urls[given[1]] = given[2]
         return given[2]
     return word
 
@@ -192,7 +193,7 @@ def _uv_file(file: Path, found: _Found) -> list[str]:
         if not isinstance(table, dict) or not isinstance(url := table.get("url"), str):
             raise PackageError(f"{file}: an [[index]] without a url", FORM)
         if isinstance(name := table.get("name"), str):
-            found.logins[name] = url, ""
+            found.urls[name] = url
         # An explicit index is for packages that a project names, never for others.
         if table.get("explicit"):
             continue
@@ -218,9 +219,9 @@ def _list(value: Any) -> Sequence[Any]:
 def _strategy(text: str, where: str) -> Strategy | None:
     if not text:
         return None
-    if text in ("first-index", "unsafe-best-match"):
-        return "first-index" if text == "first-index" else "unsafe-best-match"
-    raise PackageError(f"{where}: index-strategy {text!r}: not known", f"accepted: {', '.join(STRATEGIES)}")
+    if text not in STRATEGIES:
+        raise PackageError(f"{where}: index-strategy {text!r}: not known", f"accepted: {', '.join(STRATEGIES)}")
+    return STRATEGIES[text]
 
 
 class _Passwords:
