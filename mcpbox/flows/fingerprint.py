@@ -19,12 +19,13 @@ import re
 import struct
 import unicodedata
 from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
 from hashlib import blake2b
 from itertools import chain, islice
 from typing import TypeVar
 
 from msgspec import Struct
+
+from mcpbox.patterns import lazily
 
 #: Bytes of a piece that is compared: three words of the machine, read and hashed without a loop in Python.
 GRAM = 24
@@ -163,12 +164,12 @@ def forms(text: str) -> Iterator[str]:
     """``text`` and what is encoded in it."""
     yield text
     encoded = text[:DECODED]
-    if "%" in encoded and (plain := _escaped().sub(_unescape, encoded)) != encoded:
+    if "%" in encoded and (plain := _PERCENT.sub(_unescape, encoded)) != encoded:
         yield plain
     if _RUN_ENCODED not in encoded.encode().translate(_ENCODED):
         return
     found = []
-    for match in islice(_encoded().finditer(encoded), 256):
+    for match in islice(_BASE64.finditer(encoded), 256):
         run = match[0]
         raw = _from_hex(run) or _from_base64(run)
         # Of what is no text at all nothing is kept either.
@@ -278,16 +279,8 @@ def _from_base64(run: str) -> bytes:
         return b""
 
 
-@cache
-def _escaped() -> re.Pattern[str]:
-    return re.compile(r"(?:%[0-9A-Fa-f]{2})+")
-
-
-@cache
-def _encoded() -> re.Pattern[str]:
-    return re.compile(r"[A-Za-z0-9+/_-]{20,}={0,2}")
-
-
+_PERCENT = lazily(r"(?:%[0-9A-Fa-f]{2})+")
+_BASE64 = lazily(r"[A-Za-z0-9+/_-]{20,}={0,2}")
 _LOCAL = re.compile(r"[\w.+-]{1,64}$")
 _HOST = re.compile(r"[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}")
 _NOBODY = re.compile(r"(?:no-?reply|git|example|user|info|support)", re.I)
