@@ -61,4 +61,5 @@ def _suite() -> str:
     except OSError:
         lines = []
     facts = dict(line.split("=", 1) for line in lines if "=" in line)
-    return facts["VERSION_CODENAME"].strip('"') if facts.get("ID") == "debian" else "stable"
+    # Debian's own testing and unstable may have no name there.
+    return facts.get("VERSION_CODENAME", "stable").strip('"') if facts.get("ID") == "debian" else "stable"
