@@ -136,7 +136,7 @@ def launch(spec: SandboxSpec, remember: Remember, meanwhile: Callable[[], None] 
         if limits.notice:
             sys.stderr.write(f"[mcpbox] {limits.notice}\n")
         bubble = _start(spec, program, limits, stack, meanwhile)
-        remember({"init": bubble.init, "init_started": started(bubble.init)})
+        remember({"init": bubble.init, "init_started": kernel.started(bubble.init)})
         stack.pop_all()
         return bubble
 
@@ -203,7 +203,7 @@ def _start(
     try:
         limits.enter(init)
     except BackendError:
-        if quota.alive(init):
+        if kernel.alive(init):
             raise
         raise _complaint(monitor, stderr) from None
     egress = None if beside is None else beside.join(init)
@@ -271,7 +271,7 @@ class Bubble:
 
 def reap(record: Mapping[str, Any]) -> None:
     init = record.get("init")
-    if isinstance(init, int) and init > 1 and started(init) == record.get("init_started"):
+    if isinstance(init, int) and init > 1 and kernel.started(init) == record.get("init_started"):
         with suppress(OSError):
             os.kill(init, signal.SIGKILL)
     # Killed at the wrong moment, mcpbox leaves a bubblewrap that waits for one that is gone, and that nobody recorded.
@@ -289,7 +289,7 @@ def reap(record: Mapping[str, Any]) -> None:
 
 def usage(record: Mapping[str, Any]) -> Usage | None:
     init = record.get("init")
-    if not isinstance(init, int) or started(init) != record.get("init_started"):
+    if not isinstance(init, int) or kernel.started(init) != record.get("init_started"):
         return None
     return quota.usage(init)
 
@@ -325,15 +325,6 @@ def check() -> list[Finding]:
 def _mark(session: str) -> str:
     """What the guard is called in its command line, by which a leftover is found."""
     return f"mcpbox-{session}"
-
-
-def started(pid: int) -> int:
-    """When a process was started, in clock ticks since boot; 0 if there is no such process. A pid alone is reused."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
-    except (OSError, IndexError, ValueError):
-        return 0
 
 
 def host_layout() -> Host:

@@ -1,4 +1,4 @@
-"""What this kernel lets a sandbox be made of, and what can be seen of one that is being made."""
+"""What this kernel lets a sandbox be made of, and what it tells of one and of its processes."""
 
 from __future__ import annotations
 
@@ -69,6 +69,26 @@ def open_plain(path: str) -> int:
             os.close(fd)
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
     return fd
+
+
+def status(pid: int) -> list[bytes]:
+    """What /proc/PID/stat says behind the program's name, from the state on: field n of proc(5) is at n - 3."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split() or [b""]
+    except OSError:
+        return [b""]
+
+
+def alive(pid: int) -> bool:
+    """Whether ``pid`` still runs; a zombie does not."""
+    return status(pid)[0] not in (b"", b"Z", b"X")
+
+
+def started(pid: int) -> int:
+    """When a process was started, in clock ticks since boot; 0 if there is no such process. A pid alone is reused."""
+    fields = status(pid)
+    return int(fields[19]) if len(fields) > 19 else 0
 
 
 def user_namespaces() -> Finding:

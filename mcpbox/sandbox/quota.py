@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from msgspec import Struct, field
 
 from mcpbox.errors import BackendError
-from mcpbox.sandbox import scope
+from mcpbox.sandbox import kernel, scope
 from mcpbox.sandbox.base import Remember, Usage
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
@@ -345,30 +345,16 @@ def usage(init: int) -> Usage:
     return Usage(sum(memory for memory, _ in used), sum(seconds for _, seconds in used), len(tree))
 
 
-def alive(pid: int) -> bool:
-    """Whether ``pid`` still runs; a zombie does not."""
-    return _stat(pid)[0] not in (b"", b"Z", b"X")
-
-
 def _used(pid: int) -> tuple[int, float]:
     """Resident bytes and seconds of processor time; of a process that has ended, none.
 
     Not by psutil, whose import holds up a start by 13 ms where the watchdog is needed.
     """
-    fields = _stat(pid)
+    fields = kernel.status(pid)
     if len(fields) < 22:
         return 0, 0.0
     seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     return int(fields[21]) * os.sysconf("SC_PAGE_SIZE"), seconds
-
-
-def _stat(pid: int) -> list[bytes]:
-    """What /proc/PID/stat says behind the program's name, from the state on: field n of proc(5) is at n - 3."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split() or [b""]
-    except OSError:
-        return [b""]
 
 
 def _tree(init: int) -> list[int]:
