@@ -29,11 +29,11 @@ ELSEWHERE = {
     "streamableHttp",
 }
 INSIDE = {"builtin", "platform", "frontend"}
-#: Variables that mcpbox itself would obey, with the user's own rights: what code Python loads, and where mcpbox finds
-#: its files and its engine.
+#: Variables that mcpbox itself would obey, with the user's own rights: what code Python and its OpenSSL load, and where
+#: mcpbox finds its files and its engine.
 OBEYED = re.compile(
     r"(LD|DYLD)_.*|PYTHON(PATH|HOME|USERBASE|PLATLIBDIR|PYCACHEPREFIX|EXECUTABLE)|HOME|XDG_(CONFIG|DATA|STATE)_HOME|"
-    r"DOCKER_(HOST|CONTEXT|CONFIG)|CONTAINER_HOST|GCONV_PATH"
+    r"DOCKER_(HOST|CONTEXT|CONFIG)|CONTAINER_HOST|GCONV_PATH|OPENSSL_(CONF|ENGINES|MODULES)"
 )
 #: The options of ``wrap``: those with a value, and those without.
 VALUED = {"--profile", "--backend", "--name", "--host", "--env"}

@@ -211,7 +211,8 @@ def _private(path: str) -> bytes:
 
 def _systemd(verb: str, data: bytes) -> bytes:
     """What systemd-creds makes of ``data``, which goes through pipes only."""
-    program = shutil.which(SYSTEMD[0])
+    # The system's first: a host's entry may set a PATH, and what is started here is in no sandbox.
+    program = shutil.which(SYSTEMD[0], path=f"/usr/bin:{os.environ.get('PATH', '')}")
     if program is None:
         raise SecretError("systemd-creds is not installed", "use: mcpbox secrets init --file --key-file PATH")
     words = [program, *SYSTEMD[1:], verb, "-", "-"]

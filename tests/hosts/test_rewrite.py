@@ -57,6 +57,7 @@ def wrapped(text: str, shape: Shape) -> list[tuple[Key, ...]]:
         ('"command": "x", "env": {"PYTHONPATH": "/x", "A": "b"}', "sets PYTHONPATH, which mcpbox itself would obey"),
         ('"command": "x", "env": {"LD_PRELOAD": "/x", "HOME": "/"}', "sets LD_PRELOAD and HOME, which mcpbox itself"),
         ('"command": "x", "env": {"XDG_CONFIG_HOME": "/x"}', "command: env XDG_CONFIG_HOME=VALUE COMMAND"),
+        ('"command": "x", "env": {"OPENSSL_CONF": "/x"}', "sets OPENSSL_CONF, which mcpbox itself would obey"),
         ('"command": "x", "envFile": ".env"', "envFile"),
         ('"command": "x", "args": "-y"', "something else than a list"),
         ('"command": "/usr/bin/mcpbox", "args": ["wrap", "--", "x"]', "is behind mcpbox already"),

@@ -160,9 +160,13 @@ def test_systemd_seals_the_key_to_the_machine(home: Path, monkeypatch: pytest.Mo
     if not shutil.which("systemd-creds"):
         must_work("systemd-creds is not installed")
     monkeypatch.setenv("SYSTEMD_CREDENTIAL_SECRET", str(home / "credential.secret"))
+    # A host's entry may set a PATH; what it names must not be given the key.
+    (home / "systemd-creds").write_text(f"#!/bin/sh\ntouch {home}/ran\n")
+    (home / "systemd-creds").chmod(0o755)
+    monkeypatch.setenv("PATH", str(home), prepend=os.pathsep)
     vault.create("systemd")
     open_store().set(ONE, "one", ("npm:a",))
-    assert open_store().get(ONE) == "one"
+    assert open_store().get(ONE) == "one" and not (home / "ran").exists()
     (home / "credential.secret").unlink()
     with pytest.raises(SecretError, match="systemd-creds cannot decrypt"):
         open_store().get(ONE)
