@@ -143,8 +143,9 @@ def parse(data: bytes) -> Any:
     """The JSON value of one line.
 
     Raises ParseError for anything RFC 8259 leaves to the reader's taste: duplicate keys, NaN and infinities, lone
-    surrogates, invalid UTF-8, numbers of thousands of digits, and for nesting deeper than ``MAX_DEPTH``; and for the
-    key ``__proto__``, whose value the TypeScript SDK makes the object's prototype, where members are found or not.
+    surrogates, invalid UTF-8, numbers of thousands of digits, and for nesting deeper than ``MAX_DEPTH``; for the key
+    ``__proto__``, whose value the TypeScript SDK makes the object's prototype, where members are found or not; and for
+    a carriage return before the line's end, at which Java, .NET and Python's text files end a line as well.
     """
     try:
         return _fast(data) if len(data) < LONG else _without_collection(_fast, data)
@@ -249,6 +250,8 @@ def _fast(data: bytes) -> Any:
     if len(data) - len(written) > 2 or not data.startswith(written):
         if _colons(data) != _colons(written) or (b"\\u003" in data and _ESCAPED_COLON.search(data)):
             raise ValueError
+        if b"\r" in data and b"\r" in data.rstrip():
+            raise ValueError
     if b'"__proto__":' in written:
         raise ValueError
     if (len(data) >= LONG or data.count(b"[") + data.count(b"{") > MAX_DEPTH) and _has_depth(data):
@@ -273,6 +276,8 @@ def _slow(data: bytes) -> Any:
         raise ParseError(_TOO_DEEP) from None
     if _has_depth(data):
         raise ParseError(_TOO_DEEP)
+    if b"\r" in data.rstrip():
+        raise ParseError("a carriage return within the line")
     return value
 
 

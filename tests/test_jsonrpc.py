@@ -71,6 +71,10 @@ def test_a_long_line_is_not_held_in_memory() -> None:
         (b"\xef\xbb\xbf{}", "not JSON"),
         (b"1" * 10_000, "not JSON"),
         (b"{'a':1}", "not JSON"),
+        (b'{"a":\r{"b":1}\r}\n', "a carriage return within the line"),
+        (b'\r{"a":1}\n', "a carriage return within the line"),
+        (b'{"a":1E400,"b":\r1}\r\n', "a carriage return within the line"),
+        (b'{"a":"' + b"x" * jsonrpc.LONG + b'",\r"b":1}', "a carriage return within the line"),
     ],
 )
 def test_what_readers_could_disagree_about_is_refused(text: bytes, reason: str) -> None:
@@ -87,6 +91,7 @@ def test_what_readers_could_disagree_about_is_refused(text: bytes, reason: str) 
         b'{"a":"__proto__","b":"\\"__proto__\\":"}',
         b'{"a":"[[[[' + b"[" * 300 + b'"}',
         b'{"a":1e2,"b":1E400,"c":12345678901234567890}\r\n',
+        b'{ "a":"\\r"}\r\r\n',
     ],
 )
 def test_what_is_plain_json_is_not(text: bytes) -> None:

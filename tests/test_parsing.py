@@ -70,6 +70,7 @@ def reference(data: bytes) -> Any:
     # A lone surrogate cannot be encoded.
     json.dumps(value, ensure_ascii=False).encode()
     assert depth(value) <= MAX_DEPTH, "too deep"
+    assert b"\r" not in data.rstrip(), "two lines to some"
     return value
 
 
