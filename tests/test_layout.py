@@ -94,6 +94,7 @@ PURE = (
     "mcpbox.session",
     "mcpbox.shown",
     "mcpbox.tables",
+    "mcpbox.tasks",
     "mcpbox.texts",
     "mcpbox.trail.baseline",
     "mcpbox.trail.cef",

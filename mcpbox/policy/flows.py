@@ -19,18 +19,20 @@ import msgspec
 
 from mcpbox.jsonrpc import Message, Request, Response
 from mcpbox.policy.base import Alert, Ask, Origin, Refuse, Rules, Side, Verdict, field
+from mcpbox.tasks import Tasks
 from mcpbox.texts import strings
 
 if TYPE_CHECKING:
     from mcpbox.flows.fingerprint import Found, Prints
 
-#: Requests of the host's whose answers have data, by the parameter that says whose.
-CARRIERS = {"tools/call": "name", "resources/read": "uri", "prompts/get": "name", "tasks/result": "", "tasks/get": ""}
+#: The parameter by which a request of the host's for data names it, where no tool returns it.
+NAMED_BY = {"resources/read": "uri", "prompts/get": "name"}
+#: Requests of the host's whose answers have data.
+CARRIERS = frozenset(("tools/call", "tasks/result", "tasks/get", *NAMED_BY))
 #: Requests of the host's that say nothing of what the model has seen.
 SILENT = frozenset(("ping", "initialize", "server/discover", "logging/setLevel"))
-#: Of this server's own results so many fingerprints are remembered, at most a quarter more; of running tasks.
+#: Of this server's own results so many fingerprints are remembered, at most a quarter more.
 OWN = 1 << 16
-TASKS = 1024
 #: Origins named in one record, and the flows that are counted.
 NAMED, COUNTED = 8, 1024
 
@@ -50,7 +52,7 @@ class Flows:
             return
         self._made: Prints | None = None
         self._own: dict[int, None] = {}
-        self._tasks: dict[str, str] = {}
+        self._tasks = Tasks()
         self._times: dict[tuple[str, ...], int] = {}
 
     def judge(self, side: Side, message: Message) -> Verdict:
@@ -117,7 +119,7 @@ class Flows:
     def _returned(self, message: Response, request: Request) -> None:
         assert self._store is not None
         value = message.value.get("result", message.value.get("error"))
-        target = self._target(request, value)
+        target = self._target(message, request)
         if request.method == "tools/call" and "result" in message.value:
             self._store.note(target)
         shared = self._arriving != "off" and not self._store.alone()
@@ -138,17 +140,11 @@ class Flows:
                 for number in list(self._own)[: len(self._own) - OWN]:
                     del self._own[number]
 
-    def _target(self, request: Request, value: Any) -> str:
+    def _target(self, message: Response, request: Request) -> str:
         """The tool, resource or prompt whose result it is, though it comes later, as that of a task."""
-        if key := CARRIERS[request.method]:
-            target = str(field(request.params, key))
-            if isinstance(task := field(value, "task", "taskId"), str):
-                self._tasks[task] = target
-                if len(self._tasks) > TASKS:
-                    del self._tasks[next(iter(self._tasks))]
-            return target
-        task = field(request.params, "taskId")
-        return self._tasks.get(task, "") if isinstance(task, str) else ""
+        if request.method in NAMED_BY:
+            return str(field(request.params, NAMED_BY[request.method]))
+        return self._tasks.tool(message) or ""
 
 
 def _text(value: Any) -> str:

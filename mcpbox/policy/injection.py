@@ -12,8 +12,9 @@ from mcpbox.definitions import GREETINGS, LISTS
 from mcpbox.detect.attacks import Attack, attack_of, read
 from mcpbox.detect.hits import THRESHOLD
 from mcpbox.detect.unicode import visible
-from mcpbox.jsonrpc import Message, Request, Response
+from mcpbox.jsonrpc import Message, Response
 from mcpbox.policy.base import Alert, Change, Refuse, Rules, Side, Verdict, field
+from mcpbox.tasks import Tasks
 from mcpbox.texts import SAYING, Path, replaced, strings
 
 #: Results that other policies judge, as definitions; and those that hold nothing a model reads.
@@ -40,6 +41,7 @@ class Injection:
         self._mode = rules.injection
         self._of = rules.injection_of
         self._marker = rules.spotlight
+        self._tasks = Tasks()
 
     def judge(self, side: Side, message: Message) -> Verdict:
         if side is Side.CLIENT:
@@ -48,7 +50,7 @@ class Injection:
             part = "error" if "error" in message.value else "result"
             if part == "result" and (not message.request or message.request.method in _ELSEWHERE):
                 return None
-            mode = self._mode_of(message.request) if message.request else self._mode
+            mode = self._mode_of(message)
         elif message.params is not None:
             mode, part = self._mode, "params"
         else:
@@ -84,8 +86,8 @@ class Injection:
             return Alert(f"looks like instructions: {attack.kinds}", found) if attack else None
         return Change(message.value | {part: body}, "; ".join(reasons) or "marked as data", found)
 
-    def _mode_of(self, request: Request) -> str:
-        if self._of and request.method == "tools/call" and isinstance(name := field(request.params, "name"), str):
+    def _mode_of(self, message: Response) -> str:
+        if self._of and (name := self._tasks.tool(message)) is not None:
             return next((mode for glob, mode in self._of if fnmatchcase(name, glob)), None) or self._mode
         return self._mode
 

@@ -23,6 +23,7 @@ import msgspec
 from mcpbox.definitions import GREETINGS, LISTS
 from mcpbox.jsonrpc import Id, Message, Request, Response, key
 from mcpbox.policy.base import NAME_SHOWN, Alert, Change, Refuse, Rules, Side, Verdict, field
+from mcpbox.tasks import Tasks
 from mcpbox.texts import replaced, strings
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class SensitiveData:
             return
         from mcpbox.detect.masks import Masks
 
+        self._tasks = Tasks()
         self._masks = Masks(reversible=rules.reversible)
         #: kinds of what was masked in calls that are not answered
         self._untold: dict[tuple[bool, Id], str] = {}
@@ -101,11 +103,10 @@ class SensitiveData:
 
     def _judge(self, side: Side, message: Message, part: str) -> Verdict:
         value = message.value[part]
+        tool = self._tasks.tool(message)
         data = _json(value)
         if data and len(data) <= _BRIEF and not self._masks.may_be_in(data) and not self._detector.may_find(data):
             return None
-        request = message.request if isinstance(message, Response) else message
-        tool = field(request.params, "name") if request and request.method == "tools/call" else None
         secrets, numbers = self._actions(tool)
         least = _SECRET_NUMBER if self._digits else _LONG_NUMBER if numbers != "off" else _LONGEST_NUMBER
         said = _Strings(least)

@@ -298,3 +298,19 @@ def test_a_tool_with_no_rule_of_its_own_for_instructions_still_ends_the_search()
     of = (("fetch_*", None), ("*", "off"))
     assert isinstance(judged(answer({"content": [text(ATTACK)]}, name="fetch_page"), injection_of=of), Change)
     assert judged(answer({"content": [text(ATTACK)]}, name="other"), injection_of=of) is None
+
+
+def test_a_tools_rule_holds_for_what_its_task_returns() -> None:
+    policy = Injection(Rules(injection="off", injection_of=(("fetch_*", "block"),)))
+    for tool, task in (("fetch_page", "1"), ("other", "2")):
+        assert policy.judge(Side.SERVER, answer({"task": {"taskId": task}}, name=tool)) is None
+    params: dict[str, Any] = {}
+    request = Request(
+        1, "tasks/result", params, {"jsonrpc": "2.0", "id": 1, "method": "tasks/result", "params": params}
+    )
+    later = Response(1, {"jsonrpc": "2.0", "id": 1, "result": {"content": [text(ATTACK)]}}, request)
+    verdicts = []
+    for task in ("1", "2", "3"):
+        params["taskId"] = task
+        verdicts.append(policy.judge(Side.SERVER, later))
+    assert isinstance(verdicts[0], Refuse) and verdicts[1:] == [None, None]

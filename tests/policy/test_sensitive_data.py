@@ -217,6 +217,21 @@ def test_a_tool_has_its_own_rules_the_first_that_matches() -> None:
     assert isinstance(session.judge(CLIENT, asked("prompts/get", name="vault_x", arguments={"a": TOKEN})), Change)
 
 
+def test_a_tools_rules_hold_for_what_its_task_returns() -> None:
+    session = policy(tool_sensitive=(("vault_*", "block", None),), secrets="alert")
+
+    def returned(request: jsonrpc.Message, given: dict[str, Any]) -> Verdict:
+        answer = jsonrpc.classify({"jsonrpc": "2.0", "id": 1, "result": given})
+        return session.judge(SERVER, replace(answer, request=request))
+
+    for tool in ("vault_x", "other"):
+        assert returned(asked("tools/call", name=tool), {"task": {"taskId": f"of {tool}"}}) is None
+    later = {"content": [{"type": "text", "text": TOKEN}]}
+    first, *others = [returned(asked("tasks/result", taskId=f"of {tool}"), later) for tool in ("vault_x", "other", "")]
+    assert isinstance(first, Refuse) and first.found["tool"] == "vault_x"
+    assert all(isinstance(each, Alert) for each in others)
+
+
 def test_masks_are_turned_back_for_the_server_that_sent_the_value() -> None:
     session = policy(reversible=True)
     session.judge(SERVER, result(f"id {TOKEN}"))
