@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from mcpbox.errors import McpboxError
+from mcpbox.errors import McpboxError, UsageError
 
 #: What a directory or a disk says of itself, which is no bug.
 REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT)
@@ -105,6 +105,10 @@ def _parsed(words: Sequence[str]) -> int:
         return int(cli.main(list(words), prog_name="mcpbox", standalone_mode=False, color=colour) or 0)
     except click.ClickException as error:
         error.show()
+        if words[:1] == ["wrap"]:
+            from mcpbox import wrap
+
+            wrap.decline(UsageError(error.format_message(), "see: mcpbox wrap --help"))
         return 2
     except click.Abort:
         return 130

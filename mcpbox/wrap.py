@@ -61,12 +61,16 @@ def run(argv: Sequence[str], options: Options) -> int:
         with ExitStack() as stack:
             return _run(stack, argv, options)
     except _NotStarted as failure:
-        # A person at a terminal sends no request, and reads the same on stderr.
-        if not os.isatty(0):
-            from mcpbox.declining import decline
-
-            decline(failure.error)
+        decline(failure.error)
         raise failure.error from None
+
+
+def decline(error: McpboxError) -> None:
+    """Answer the host's first request with the error. A person at a terminal sends none, and reads it on stderr."""
+    if not os.isatty(0):
+        from mcpbox import declining
+
+        declining.decline(error)
 
 
 class _NotStarted(Exception):

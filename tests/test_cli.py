@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -89,3 +90,21 @@ def test_a_profile_that_no_start_would_take_is_not_ok(home: Path, listed: str, r
     code, said = ended(["profile", "check", str(file)], stdout=subprocess.DEVNULL)
     assert code == bool(refused)
     assert said.startswith(f"{file}: filesystem.{refused}") if refused else said == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--backend", "podman"], "'podman' is not one of 'auto', 'docker', 'bubblewrap'"),
+        (["--learn=yes"], "does not take a value"),
+        (["--profil", "mine"], "--profil: neither an option of this verb nor a command"),
+    ],
+)
+def test_the_host_is_told_of_a_wrong_option_too(options: list[str], said: str) -> None:
+    request = '{"jsonrpc": "2.0", "id": "first", "method": "initialize", "params": {}}\n'
+    done = subprocess.run(
+        [*MCPBOX, "wrap", *options, "--", "server"], input=request, capture_output=True, text=True, check=False
+    )
+    answer = json.loads(done.stdout)
+    assert (done.returncode, answer["id"]) == (2, "first")
+    assert said in answer["error"]["message"] and "--help" in answer["error"]["data"]["hint"] and said in done.stderr

@@ -50,6 +50,8 @@ def plain(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     words = list(argv)
     if not words or not words[0]:
         raise UsageError("no command", "put the server's command after --: mcpbox wrap -- node server.js")
+    if words[0].startswith("-"):
+        raise UsageError(f"{words[0]}: neither an option of this verb nor a command", "see what there is: --help")
     for word in words:
         if "\0" in word:
             raise UsageError("an argument contains a NUL character")
