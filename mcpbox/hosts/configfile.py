@@ -256,7 +256,13 @@ def _write_like(real: str, temporary: str, data: bytes) -> None:
         opened.flush()
         found = os.fstat(descriptor)
         if (found.st_uid, found.st_gid) != (like.st_uid, like.st_gid):
-            os.fchown(descriptor, like.st_uid, like.st_gid)
+            try:
+                os.fchown(descriptor, like.st_uid, like.st_gid)
+            except PermissionError:
+                raise Unwritable(
+                    f"{real} belongs to user {like.st_uid} and group {like.st_gid}, and once changed it would not",
+                    f"make it this user's: sudo chown {os.geteuid()}:{os.getegid()} {real}",
+                ) from None
         os.fchmod(descriptor, stat.S_IMODE(like.st_mode))
         if hasattr(os, "listxattr"):
             with suppress(OSError):

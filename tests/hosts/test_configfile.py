@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -146,6 +147,28 @@ def test_another_users_file_is_not_to_be_made_writable(file: Path) -> None:
     with pytest.raises(McpboxError) as caught:
         configfile.change(str(file), lambda text: "changed")
     assert "is read-only" in caught.value.message and "belongs to user 65534" in caught.value.hint
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file away")
+def test_a_file_of_a_group_that_a_new_one_could_not_have_is_left_alone() -> None:
+    code = "import sys; from mcpbox.hosts import configfile; configfile.change(sys.argv[1], str.upper)"
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "mcp.json"
+        file.write_text("{a}")
+        os.chown(directory, 65534, 65534)
+        os.chown(file, 65534, 0)
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(file)],
+            env={"HOME": directory, "PYTHONPATH": str(Path(configfile.__file__).parents[2])},
+            capture_output=True,
+            text=True,
+            check=False,
+            user=65534,
+            group=65534,
+            extra_groups=[],
+        )
+        assert file.read_text() == "{a}" and beside(file) == [".local"]
+    assert f"{file} belongs to user 65534 and group 0" in done.stderr.splitlines()[-1]
 
 
 def test_what_the_edit_raises_leaves_the_file_alone(file: Path) -> None:
