@@ -130,8 +130,12 @@ def launch(spec: SandboxSpec, remember: Remember, meanwhile: Callable[[], None] 
             "use: --backend docker; what that lacks here says: mcpbox doctor",
         )
     program, _ = bwrap.find()
+    # One that a profile mounts something over is the host's.
+    rooms = {"/tmp", "/dev/shm", spec.home, *spec.rooms} - {mount.target for mount in spec.mounts}
     with ExitStack() as stack:
-        limits = quota.acquire(spec.session, memory=spec.memory, cpus=spec.cpus, pids=spec.pids, remember=remember)
+        limits = quota.acquire(
+            spec.session, memory=spec.memory, cpus=spec.cpus, pids=spec.pids, rooms=rooms, remember=remember
+        )
         stack.callback(limits.remove)
         if limits.notice:
             sys.stderr.write(f"[mcpbox] {limits.notice}\n")

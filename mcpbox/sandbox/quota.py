@@ -11,7 +11,7 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -31,6 +31,8 @@ OPEN_FILES = 4096
 #: and later). Without that a server with threads stands still while it starts: Node answers 20 ms later. On average the
 #: share is the same.
 PERIOD_US = 100_000
+#: Bytes of the kernel's that each file of a memory file system takes, be it empty.
+FILE = 1024
 #: Files that some kernels do not have.
 OPTIONAL = (*scope.OPTIONAL, "memory.memsw.limit_in_bytes", "memory.kmem.tcp.limit_in_bytes", "cpu.cfs_burst_us")
 
@@ -139,8 +141,11 @@ def remedy(machine: Machine) -> str:
     )
 
 
-def acquire(session: str, *, memory: int, cpus: float, pids: int, remember: Remember) -> Quota:
-    """The limits for one session: ``memory`` in bytes, ``cpus`` in processors. Raises BackendError."""
+def acquire(session: str, *, memory: int, cpus: float, pids: int, rooms: Collection[str], remember: Remember) -> Quota:
+    """The limits for one session: ``memory`` in bytes, ``cpus`` in processors. Raises BackendError.
+
+    ``rooms`` are the directories of the sandbox's that are in memory.
+    """
     machine = inspect()
     kind = choose(machine)
     if kind == "systemd":
@@ -151,7 +156,7 @@ def acquire(session: str, *, memory: int, cpus: float, pids: int, remember: Reme
         words = scope.command(systemd_run(), unit, scope_properties(memory, cpus, pids), bus)
         return scope.Scope(words, bus, CGROUP_ROOT, unit, cgroup2_settings(memory, cpus, pids)[""])
     if kind == "watchdog":
-        return Watchdog(memory, cpus, pids)
+        return Watchdog(memory, cpus, pids, rooms)
     settings = cgroup2_settings(memory, cpus, pids) if kind == "cgroup2" else cgroup1_settings(memory, cpus, pids)
     tree = machine.v2_base or CGROUP_ROOT
     groups = {str(tree / top / GROUP / session): values for top, values in settings.items()}
@@ -253,6 +258,7 @@ class Watchdog(Struct):
     memory: int
     cpus: float
     pids: int
+    rooms: Collection[str] = ()
     prefix: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     refused: tuple[str, ...] = ("memfd_create", "shmget", "semget", "msgget")
@@ -284,7 +290,8 @@ class Watchdog(Struct):
         spent: dict[int, float] = {}
         before = time.monotonic()
         while not self._stopped:
-            memory, delta, tree = 0, 0.0, _tree(init)
+            memory, delta, tree = kernel.files_in(init, self.rooms) * FILE, 0.0, _tree(init)
+            kept = memory
             if not tree:
                 return
             for pid in tree:
@@ -292,7 +299,7 @@ class Watchdog(Struct):
                 memory += resident
                 delta += max(0.0, seconds - spent.get(pid, 0.0))
                 spent[pid] = seconds
-            if memory > self.memory and (excess := _private_memory(tree)) > self.memory:
+            if memory > self.memory and (excess := _private_memory(tree) + kept) > self.memory:
                 allowed = f"its profile allows {self.memory >> 20}"
                 self._why.append(f"the server used {excess >> 20} MiB of memory, {allowed}")
                 with suppress(ProcessLookupError):

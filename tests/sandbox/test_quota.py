@@ -178,3 +178,13 @@ def test_the_watchdog_lets_nobody_hold_memory_of_the_kernels(home: Path, call: s
     if "watched from outside" not in said:
         pytest.skip("this user has cgroups")
     assert said.splitlines()[-1] == str(errno.EPERM)
+
+
+def test_the_watchdog_counts_empty_files(home: Path) -> None:
+    code = "n = 0\nwhile n < 90_000: open(f'/tmp/{n}', 'x').close(); n += 1\ninput(); input()"
+    runner = make_runner("bubblewrap", "ordinary", home)
+    with runner.wrap(PYTHON, "-c", code, profile='[sandbox]\nmemory = "64MiB"\n') as host:
+        message = host.initialize()["error"]["message"]
+    if "more memory than its profile allows" in message:
+        pytest.skip("this user has cgroups")
+    assert "MiB of memory, its profile allows 64" in message
