@@ -117,8 +117,8 @@ class Session:
         return actions
 
     def greeting(self) -> str:
-        """The method of the host's greeting, which alone has to be answered soon; "" once it is."""
-        return "" if self._greeting is None else self._greeted_by
+        """The method of the host's greeting, which alone has to be answered soon; "" once that or anything is."""
+        return "" if self._greeting is None or self.started else self._greeted_by
 
     def holding(self) -> bool:
         """Whether a request of the host has not been passed on yet, and may still be."""
@@ -142,7 +142,7 @@ class Session:
                 self._batch(side, line.data, batch or [], actions)
             elif (passed := self._admit(side, message, line.data, actions)) is not None:
                 actions.append(Send(side.other, passed))
-        if self._waiting.unsent and self._greeting is None:
+        if self._waiting.unsent and not self.greeting():
             self._waiting.send(self._clock, actions)
         if self._waiting.proposed:
             self._waiting.put(actions)

@@ -112,17 +112,25 @@ def test_a_cancelled_request_may_still_be_answered_but_is_not_waited_for() -> No
     assert dialogue.say(SERVER, result()) == [(CLIENT, result())]
 
 
+REFUSED = {"jsonrpc": "2.0", "id": 1, "error": {"code": -32601, "message": "?"}}
+CANCELLED = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}
+
+
 @pytest.mark.parametrize("method", ["initialize", "server/discover"])
-def test_a_greeting_is_owed_an_answer_until_there_is_one_or_it_is_cancelled(method: str) -> None:
+@pytest.mark.parametrize(("side", "end"), [(SERVER, result()), (SERVER, REFUSED), (CLIENT, CANCELLED)])
+def test_a_greeting_is_owed_an_answer_until_there_is_one_or_it_is_cancelled(method: str, side: Side, end: Any) -> None:
     dialogue = Dialogue()
-    for end in (result(), {"jsonrpc": "2.0", "id": 1, "error": {"code": -32601, "message": "?"}}):
-        dialogue.say(CLIENT, [request(method), request("tools/list", 2)])
-        assert dialogue.session.greeting() == method
-        dialogue.say(SERVER, end)
-        assert not dialogue.session.greeting()
-        dialogue.say(SERVER, result(2))
-    dialogue.say(CLIENT, request(method))
-    dialogue.say(CLIENT, {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}})
+    dialogue.say(CLIENT, [request(method), request("tools/list", 2)])
+    assert dialogue.session.greeting() == method
+    dialogue.say(side, end)
+    assert not dialogue.session.greeting()
+
+
+def test_who_greets_a_server_that_has_answered_can_wait() -> None:
+    dialogue = Dialogue()
+    dialogue.say(CLIENT, [request("x"), request("server/discover", 2)])
+    assert dialogue.session.greeting()
+    dialogue.say(SERVER, result())
     assert not dialogue.session.greeting()
 
 
