@@ -82,8 +82,8 @@ class Session:
         """What to do at the end of ``side``'s stream."""
         actions: list[Action] = []
         for line in self._lines[side].finish():
-            if isinstance(line, Line) and self._waiting:
-                # Something else is to follow it.
+            if isinstance(line, Line) and (side is Side.SERVER or self._waiting):
+                # Something else may follow it.
                 line = Line(line.data + b"\n")
             self._take(side, line, actions)
         return actions

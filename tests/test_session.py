@@ -197,6 +197,16 @@ def test_the_last_line_needs_no_newline() -> None:
     assert session.end(CLIENT)[-1:] == [Send(SERVER, INITIALIZE[:-1])]
 
 
+def test_what_mcpbox_says_of_a_servers_end_does_not_stand_on_its_last_line() -> None:
+    dialogue = Dialogue()
+    dialogue.say(CLIENT, [request("x", 1), request("x", 2)])
+    last = json.dumps(result(1)).encode()
+    assert dialogue.session.receive(SERVER, last) == []
+    sent = [action.data for action in dialogue.session.end(SERVER) if isinstance(action, Send)]
+    sent += [action.data for action in dialogue.session.abandon(-1, "gone") if isinstance(action, Send)]
+    assert [json.loads(line)["id"] for line in b"".join(sent).splitlines()] == [1, 2]
+
+
 class Failing:
     def judge(self, side: Side, message: Any) -> None:
         raise KeyError("oops")
