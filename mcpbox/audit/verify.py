@@ -26,8 +26,13 @@ def verify(names: Sequence[str] = (), keys: Keys | None = None) -> Report:
     """
     keys = remembered() if keys is None else keys
     report = _verified(names, keys)
+    if not report.problems:
+        return report
+    # Whoever signs for the first time shows the key before there is a signature.
+    with suppress(OSError), ledger.locked(signing.AT_START, what="signing"):
+        pass
     # What is removed, or made anew, while it is read is nobody's tampering, and is not to be found a second time.
-    return _verified(names, keys) if report.problems else report
+    return _verified(names, keys)
 
 
 def _verified(names: Sequence[str], keys: Keys) -> Report:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from wire import eventually
 
 from mcpbox import paths
 from mcpbox.audit import chain, ledger, signing, upkeep, writer
 from mcpbox.audit.verify import Keys, Problem, remembered, verify
 from mcpbox.audit.writer import Log
 from mcpbox.errors import McpboxError
-from mcpbox.secrets import vault
+from mcpbox.secrets import store, vault
 
 SECONDS = 5.0
 MANY = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -314,3 +317,29 @@ def test_any_content_of_a_file_is_told_of_and_never_a_crash(keys: Keys, content:
         with Copy():
             file.write_bytes(content)
             assert 0 < len(found(keys)) < 100
+
+
+def test_a_first_signature_that_is_being_made_is_waited_for(home: Path) -> None:
+    vault.create("key-file", key_file=home / "key")
+    (paths.config_dir() / "config.toml").write_text('[audit]\nsign = "off"\n')
+    Log("server", "s", who={"user": "me"}).close()
+    lock, reports = str(paths.audit_dir() / "signing"), []
+
+    def waiting() -> bool:
+        held = []
+        for fd in os.listdir("/proc/self/fd"):
+            with suppress(FileNotFoundError):
+                held.append(os.readlink(f"/proc/self/fd/{fd}"))
+        return held.count(lock) == 2
+
+    with ledger.locked(what="signing"):
+        # As far as ``sign`` is before the line.
+        key = signing._key(store.place(SECONDS))
+        signing._publish(key.public_key().public_bytes_raw().hex())
+        verifying = threading.Thread(target=lambda: reports.append(verify()))
+        verifying.start()
+        assert eventually(waiting)
+        with ledger.locked():
+            ledger.extend(signing._signed_by(key)({"event": "signature"}))
+    verifying.join()
+    assert reports[0].problems == [] and reports[0].signed
