@@ -59,11 +59,16 @@ def confined(pid: int, timeout: float) -> bool:
 
 
 def files_in(pid: int, directories: Collection[str]) -> int:
-    """How many files the file systems have that a process sees at these directories; none of one that has ended."""
-    count = 0
-    for directory in directories:
-        with suppress(OSError):
-            found = os.statvfs(f"/proc/{pid}/root{directory}")
+    """How many files the file systems at these directories of a sandbox have, whose first process is ``pid``.
+
+    None before it has a root of its own, and after its end.
+    """
+    root, count = f"/proc/{pid}/root", 0
+    with suppress(OSError):
+        if os.stat(root).st_dev == os.stat("/").st_dev:
+            return 0
+        for directory in directories:
+            found = os.statvfs(f"{root}{directory}")
             count += found.f_files - found.f_ffree
     return count
 

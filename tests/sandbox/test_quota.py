@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import PYTHON, Runner, make_runner, must_work
 
-from mcpbox.sandbox import quota, scope
+from mcpbox.sandbox import kernel, quota, scope
 from mcpbox.sandbox.quota import Machine
 
 ALL = frozenset({"cpu", "memory", "pids", "io"})
@@ -188,3 +188,8 @@ def test_the_watchdog_counts_empty_files(home: Path) -> None:
     if "more memory than its profile allows" in message:
         pytest.skip("this user has cgroups")
     assert "MiB of memory, its profile allows 64" in message
+
+
+def test_the_host_s_own_files_never_count() -> None:
+    # As it is for a moment at the start, which would be the end of the sandbox.
+    assert os.statvfs("/").f_files and kernel.files_in(os.getpid(), ("/",)) == 0
