@@ -12,6 +12,10 @@ from mcpbox.policy.base import Change, Refuse, Rules, Side, Verdict, field
 URL_REQUIRED = -32042
 #: What a server may have the host tell the model beside its own messages: its own context, never other servers'.
 CONTEXTS = ("none", "thisServer")
+#: What this rule and others read of a question; a reader that takes keys in any case finds it under others as well.
+READ = frozenset(
+    ("method", "params", "includeContext", "messages", "message", "mode", "url", "requestedSchema", "properties")
+)
 
 
 class ServerRequests:
@@ -45,6 +49,8 @@ class ServerRequests:
             if method in self._denied:
                 key = self._denied[method]
                 return Refuse(f"the server asked for {method}", f'the profile may say: [messages] {key} = "allow"')
+        if any(map(_is_miswritten, _questions(message))):
+            return Refuse("a key of what the server asked is one of MCP's but for its case")
         return _narrowed(message)
 
 
@@ -55,6 +61,27 @@ def _asked(message: Message) -> Iterator[Any]:
         yield from (field(request, "method") for _, request in _inputs(message))
         if field(message.value, "error", "code") == URL_REQUIRED:
             yield "elicitation/create"
+
+
+def _questions(message: Message) -> Iterator[Any]:
+    """All that has keys which are read: what is asked, its parameters, and the schema of a form."""
+    if isinstance(message, Request):
+        asked = [message.params] if message.method in ("sampling/createMessage", "elicitation/create") else []
+    elif isinstance(message, Response):
+        inputs = [request for _, request in _inputs(message)]
+        yield from inputs
+        asked = [field(request, "params") for request in inputs]
+        demanded = field(message.value, "error", "data", "elicitations")
+        asked += demanded if isinstance(demanded, list) else []
+    else:
+        asked = []
+    for params in asked:
+        yield params
+        yield field(params, "requestedSchema")
+
+
+def _is_miswritten(value: Any) -> bool:
+    return isinstance(value, dict) and any(key not in READ and key.casefold() in _FOLDED for key in value)
 
 
 def _inputs(message: Response) -> list[tuple[Any, Any]]:
@@ -90,3 +117,6 @@ def _samples(request: Any) -> bool:
 
 def _reaches_out(params: Any) -> bool:
     return isinstance(params, dict) and params.get("includeContext", "none") not in CONTEXTS
+
+
+_FOLDED = frozenset(name.casefold() for name in READ)
