@@ -359,11 +359,7 @@ def _to_make(mounts: Sequence[Mount]) -> list[Mount]:
 
 
 def _opened(mount: Mount, stack: ExitStack) -> int:
-    """A descriptor of what is mounted. bubblewrap, given a name, would follow a link that has taken its place since."""
-    try:
-        fd = kernel.open_plain(mount.source)
-    except OSError as error:
-        raise BackendError(f"{mount.target} cannot be mounted: {error.strerror}") from None
+    fd = kernel.opened(mount)
     stack.callback(_close, fd)
     return fd
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,10 +18,12 @@ from mcpbox.sandbox.podman import Needs
 LABEL = "mcpbox.session"
 INSIDE = "/run/mcpbox"
 OPEN_FILES = 4096
-#: exec, so that the server itself is what init starts and reaps; the redirections open in the order of ``FifoStreams``.
-#: Opening "up" tells that the server's input is open, before which its end of file would be lost. The limits are for
-#: rootless Podman, which takes none from its API (Podman's issue 25881); one that is lower already stays.
-SHIM = f'ulimit -n {OPEN_FILES}; ulimit -c 0; exec <{INSIDE}/in; : >{INSIDE}/up; exec "$@" >{INSIDE}/out 2>{INSIDE}/err'
+#: exec, so that the server itself is what init starts and reaps. Opening "up" tells that the server's input is open,
+#: before which its end of file would be lost. The limits are for rootless Podman, which takes none from its API
+#: (Podman's issue 25881); one that is lower already stays.
+SHIM = f"ulimit -n {OPEN_FILES}; ulimit -c 0; exec <{INSIDE}/in; : >{INSIDE}/up; exec 2>{INSIDE}/err; "
+RUN = f'exec "$@" >{INSIDE}/out'
+CHANGED = "mcpbox: one of the profile's paths leads elsewhere than when it was judged"
 #: Becomes the server with more variables, one line of standard input for the value of each name before "--", in the
 #: form of printf's %b. Shells drop the line ends at the end of what a command prints, hence the "." after it. "read"
 #: takes no byte beyond the line.
@@ -65,12 +68,14 @@ def container_config(
     streams: str = "",
     volumes: Sequence[str] = (),
     entry_point: Sequence[str] = (),
+    judged: Mapping[str, str] = {},
 ) -> dict[str, Any]:
     """The body of ``POST /containers/create``.
 
     ``streams`` is the directory of the FIFOs, or "" for the attach stream; ``volumes`` are the image's. The image's own
     environment stays, under the spec's; it says nothing about the host. With secrets, ``entry_point`` is what an image
-    that the spec names would run, and ``secret_lines`` has to be written to the container's input.
+    that the spec names would run, and ``secret_lines`` has to be written to the container's input. ``judged`` is what
+    has to be at the mounts' targets, by ``kernel.identity``; only a container with FIFOs looks.
     """
     attached = not streams
     user = f"{spec.uid}:{spec.gid}"
@@ -92,7 +97,7 @@ def container_config(
     ]
     if streams:
         mounts.append({"Type": "bind", "Source": streams, "Target": INSIDE, "ReadOnly": True})
-        command = ["/bin/sh", "-c", SHIM, "sh", *command]
+        command = ["/bin/sh", "-c", SHIM + _require(judged) + RUN, "sh", *command]
     own = f"mode=0700,uid={spec.uid},gid={spec.gid}"
     options = f"size={spec.scratch},nosuid,nodev,exec"
     environment = dict(spec.environment)
@@ -163,7 +168,7 @@ def relay_config(spec: SandboxSpec, relay: Relay, image: str, engine_facts: Fact
     mounts = []
     if streams:
         mounts = [{"Type": "bind", "Source": streams, "Target": INSIDE, "ReadOnly": True}]
-        command = ["/bin/sh", "-c", SHIM, "sh", *command]
+        command = ["/bin/sh", "-c", SHIM + RUN, "sh", *command]
     sysctls = {"net.ipv4.ip_unprivileged_port_start": "0"}
     if any(":" in network for network in relay.plan["networks"]):
         # An engine turns IPv6 off where a container has no network.
@@ -233,6 +238,16 @@ def locked_down(engine_facts: Facts) -> dict[str, Any]:
     # A remapping engine would make the user somebody else, who cannot read what is mounted.
     host["UsernsMode"] = "" if engine_facts.rootless else "host"
     return host
+
+
+def _require(judged: Mapping[str, str]) -> str:
+    """Ends the shell where something else is mounted: an engine looks up a path by its name once more."""
+    if not judged:
+        return ""
+    targets, wanted = shlex.join(judged), shlex.quote("\n".join(judged.values()))
+    # By the image's own program, not by one that the server brings along.
+    found = f"$(PATH=/usr/bin:/bin stat -Lc %d:%i {targets})"
+    return f'[ "{found}" = {wanted} ] || {{ echo "{CHANGED}" >&2; exit 1; }}; '
 
 
 def _command(spec: SandboxSpec) -> list[str]:

@@ -12,6 +12,7 @@ import os
 import select
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from msgspec.structs import replace
 
 from mcpbox import config, paths
 from mcpbox.errors import BackendError
-from mcpbox.sandbox import companion, dial, engine, images, layers, podman
+from mcpbox.sandbox import companion, dial, engine, images, kernel, layers, podman
 from mcpbox.sandbox.base import Finding, Remember, SandboxSpec, Usage, nothing
 from mcpbox.sandbox.container import (
     OPEN_FILES,
@@ -60,6 +61,7 @@ def launch(spec: SandboxSpec, remember: Remember, meanwhile: Callable[[], None] 
     endpoint = engine.find()
     if endpoint is None:
         raise BackendError(*engine.absence())
+    judged = _judged(spec)
     name = name_of(spec.session)
     image = spec.image or getattr(config.load().docker.images, spec.interpreter)
     remember({"container": name, "endpoint": endpoint.url, "certificates": endpoint.certificates})
@@ -89,7 +91,8 @@ def launch(spec: SandboxSpec, remember: Remember, meanwhile: Callable[[], None] 
             stack.callback(streams.close)
             entry_point, spec = images.entry_point(spec, about_image)
             volumes = list(about_image.get("Volumes") or ())
-            body = container_config(images.venv_by_name(spec), image, about, streams.directory, volumes, entry_point)
+            server = images.venv_by_name(spec)
+            body = container_config(server, image, about, streams.directory, volumes, entry_point, judged)
             engine.create(client, name, body)
             stack.callback(_remove, client, name)
             if spec.secrets and spec.image:
@@ -117,6 +120,13 @@ def launch(spec: SandboxSpec, remember: Remember, meanwhile: Callable[[], None] 
         container.image = str(running["Image"]) if spec.image else ""
         stack.pop_all()
         return container
+
+
+def _judged(spec: SandboxSpec) -> dict[str, str]:
+    """What is to be mounted, by where. Elsewhere than on Linux no container could compare it."""
+    if sys.platform != "linux":
+        return {}
+    return {mount.target: kernel.identity(mount) for mount in spec.mounts}
 
 
 def _streams(endpoint: Endpoint, name: str, shared: bool) -> Streams:

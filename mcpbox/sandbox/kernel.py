@@ -13,7 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from mcpbox.sandbox.base import Finding
+from mcpbox.errors import BackendError
+from mcpbox.sandbox.base import Finding, Mount
 
 APPARMOR_REMEDY = (
     "let bwrap have user namespaces: write /etc/apparmor.d/bwrap with "
@@ -73,6 +74,17 @@ def files_in(pid: int, directories: Collection[str]) -> int:
     return count
 
 
+def opened(mount: Mount) -> int:
+    """A descriptor (O_PATH) of what is to be mounted. By its name one would follow a link that took its place since.
+
+    Raises BackendError.
+    """
+    try:
+        return open_plain(mount.source)
+    except OSError as error:
+        raise BackendError(f"{mount.target} cannot be mounted: {error.strerror}") from None
+
+
 def open_plain(path: str) -> int:
     """A descriptor (O_PATH) of an absolute path without any link in it, now. Raises OSError, ELOOP for a link."""
     fd = os.open("/", os.O_PATH | os.O_CLOEXEC)
@@ -106,6 +118,16 @@ def started(pid: int) -> int:
     """When a process was started, in clock ticks since boot; 0 if there is no such process. A pid alone is reused."""
     fields = status(pid)
     return int(fields[19]) if len(fields) > 19 else 0
+
+
+def identity(mount: Mount) -> str:
+    """What ``stat -c %d:%i`` says of what is to be mounted. Raises BackendError."""
+    fd = opened(mount)
+    try:
+        found = os.fstat(fd)
+    finally:
+        os.close(fd)
+    return f"{found.st_dev}:{found.st_ino}"
 
 
 def user_namespaces() -> Finding:

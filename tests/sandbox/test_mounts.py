@@ -8,33 +8,55 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ORDINARY, PYTHON, USERS, Runner, make_runner
+from conftest import ORDINARY, PYTHON, USERS, Runner, docker_groups, make_runner, must_have
 
-#: Starts a sandbox with one mount, the first argument, as if its path had been judged before; says what came of it.
+#: Starts a sandbox of a backend's with one mount, as if its path had been judged before; says what came of it. Once the
+#: backend begins, a link to the last argument takes the path's place, if it is another.
 LAUNCH = """
-import sys
+import importlib, os, sys
 from mcpbox.errors import BackendError
-from mcpbox.sandbox import bubblewrap
+from mcpbox.sandbox import kernel
 from mcpbox.sandbox.base import Mount, SandboxSpec
-source = sys.argv[1]
+name, source, other = sys.argv[1:]
 mounts = (Mount(source, source),)
 command = ("/bin/cat", f"{source}/file")
-spec = SandboxSpec("t", "t", command, "/", {}, mounts, "/home/t", 1000, 1000, 64 << 20, 1.0, 16, 1 << 20)
+spec = SandboxSpec(f"t{os.getpid()}", "t", command, "/", {}, mounts, "/home/t", 1000, 1000, 64 << 20, 1.0, 16, 1 << 20)
+
+def begun(facts):
+    if source != other and "container" in facts:
+        os.rename(source, f"{source}.gone")
+        os.symlink(other, source)
+
 try:
-    process = bubblewrap.launch(spec, lambda facts: None)
+    process = importlib.import_module(f"mcpbox.sandbox.{name}").launch(spec, begun)
 except BackendError as error:
     sys.exit(error.message)
-bubblewrap.kernel.readable(process.exited, 10)
-print(bubblewrap.os.read(process.stdout, 99).decode())
+kernel.readable(process.exited, 20)
+for stream, fd in ((sys.stdout, process.stdout), (sys.stderr, process.stderr)):
+    stream.write(os.read(fd, 999).decode())
 process.close()
 """
 
 
-def launch(runner: Runner, source: Path) -> subprocess.CompletedProcess[str]:
+def launch(runner: Runner, source: Path, other: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", LAUNCH, source], env=runner.env, user=runner.uid, group=runner.uid, capture_output=True,
-        text=True, check=False, timeout=60,
+        [sys.executable, "-c", LAUNCH, runner.backend, source, other or source], env=runner.env, user=runner.uid,
+        group=runner.uid, extra_groups=docker_groups(), capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_an_engine_that_mounts_something_else_than_was_judged_starts_no_server(user: str, home: Path) -> None:
+    must_have("docker")
+    runner = make_runner("docker", user, home)
+    if os.geteuid() == 0:
+        os.chown(home, runner.uid, runner.uid)
+    for name in ("a path's", "private"):
+        (home / name).mkdir()
+        (home / name / "file").write_text("seen")
+    assert launch(runner, home / "a path's").stdout == "seen"
+    done = launch(runner, home / "a path's", home / "private")
+    assert done.stdout == "" and done.stderr.endswith("leads elsewhere than when it was judged\n")
 
 
 @pytest.mark.parametrize("user", USERS)
