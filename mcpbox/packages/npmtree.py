@@ -17,7 +17,9 @@ from mcpbox.packages.npmrc import Sources
 _NAME = re.compile(r"(?:@[A-Za-z0-9~_-][A-Za-z0-9._~-]*/)?[A-Za-z0-9~_][A-Za-z0-9._~-]*")
 _PATH = re.compile(rf"node_modules/{_NAME.pattern}(?:/node_modules/{_NAME.pattern})*")
 _VERSION = re.compile(r"v?[0-9]+\.[0-9]+\.[0-9]+[0-9A-Za-z.+-]*")
-_SHA512 = re.compile(r"sha512-[A-Za-z0-9+/]{86}==")
+_WEAKER = r"(?:md5|sha1|sha256|sha384)-[A-Za-z0-9+/=]+"
+#: One sha512 and no other: where there are two, npm is content with either.
+_INTEGRITY = re.compile(rf"(?:{_WEAKER} )*(sha512-[A-Za-z0-9+/]{{86}}==)(?: {_WEAKER})*")
 _RANGE = re.compile(r"[^:/]*")
 #: What npm takes for a file whatever stands around it.
 _FILE = re.compile(r"(?i).*\.(?:tgz|tar\.gz|tar)")
@@ -119,12 +121,12 @@ def _judge(path: str, entries: Entries, sources: Sources) -> Package:
             f"{name} {version} would come from {origin}, not from its registry, {registry}",
             "a package like this cannot be pinned; if the address is right, name it in your npm configuration",
         )
-    if not (found := _SHA512.search(entry.integrity)):
+    if not (found := _INTEGRITY.fullmatch(entry.integrity)):
         raise PackageError(
-            f"{name} {version}: its registry gives no sha512 for it, so it cannot be pinned",
+            f"{name} {version}: its registry gives no sha512 for it, or several, so it cannot be pinned",
             "publish it again with a current npm",
         )
-    return Package(name, version, found[0], entry.resolved, entry.has_install_script)
+    return Package(name, version, found[1], entry.resolved, entry.has_install_script)
 
 
 def _from_registry(wanted: str) -> bool:

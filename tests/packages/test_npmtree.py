@@ -17,6 +17,7 @@ from mcpbox.packages.npmrc import Sources
 from mcpbox.packages.npmtree import Platform
 
 HASH = f"sha512-{'A' * 86}=="
+OTHER = HASH.replace("A", "B")
 OURS = "https://registry.example.com/npm/"
 CORP = "http://10.0.0.1:4873/"
 SOURCES = Sources(OURS, {"@corp": CORP}, {}, {}, {})
@@ -58,6 +59,9 @@ def test_accepted(name: str) -> None:
         ("node_modules/a", package(integrity=""), "a 1.0.0: its registry gives no sha512"),
         ("node_modules/a", package(integrity="sha1-AAAA="), "gives no sha512"),
         ("node_modules/a", package(integrity="sha512-AAAA"), "gives no sha512"),
+        ("node_modules/a", package(integrity=f"{HASH} {OTHER}"), "gives no sha512 for it, or several"),
+        ("node_modules/a", package(integrity=f"x{HASH} {OTHER}"), "gives no sha512 for it, or several"),
+        ("node_modules/a", package(integrity=f"{HASH} sha3-AAAA"), "gives no sha512 for it, or several"),
         ("node_modules/a", package(url=""), "a 1.0.0 would come from nowhere, not from its registry"),
         ("node_modules/a", package(url="https://evil.example.com/a.tgz"), "would come from https://evil.example.com"),
         ("node_modules/a", package(url="http://registry.example.com/npm/a.tgz"), "would come from http://"),
