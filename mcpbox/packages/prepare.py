@@ -330,7 +330,7 @@ def _compare(entry: Entry, here: Tree | None, before: Plan | None, plan: Plan, s
         ),
         maintainers=_new_maintainers(entry, plan, backend),
         size_before=store.size(here.tree) if here else 0,
-        size_after=sum(file.lstat().st_size for file in staging.rglob("*") if file.is_file()),
+        size_after=sum(os.lstat(path).st_size for path in store.walk(staging) if os.path.isfile(path)),
     )  # fmt: skip
 
 

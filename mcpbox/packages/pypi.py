@@ -9,8 +9,8 @@ import itertools
 import os
 import re
 import shlex
-import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from mcpbox.packages import pypi_build, spec
 from mcpbox.packages.model import Package, Plan, Request, normalised
 from mcpbox.packages.pypi_entry import ABI, REQUIREMENT, entry, required
 from mcpbox.packages.pypi_job import Reach, extend, in_order, place, python_of, reach_of, run
-from mcpbox.packages.store import give
+from mcpbox.packages.store import discard, give
 
 if TYPE_CHECKING:
     from mcpbox.packages.pypi_sources import Sources
@@ -138,7 +138,8 @@ def install(plan: Plan, backend: str, staging: Path, *, scripts: Sequence[str] =
         # What unpacks a stranger's files reaches nothing, and knows no token.
         run("install", None, Reach([], [], []), request, backend, staging, job)
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            discard(work)
     (staging / ABI).write_text(f"{abi}\n", encoding="ascii")
 
 

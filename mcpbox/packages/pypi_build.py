@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from mcpbox.errors import PackageError
 from mcpbox.packages.model import Package, Request, normalised
 from mcpbox.packages.pypi_front import WHEEL
 from mcpbox.packages.pypi_job import Reach, Source, run
-from mcpbox.packages.store import give
+from mcpbox.packages.store import give, staging
 
 if TYPE_CHECKING:
     from mcpbox.packages.pypi_sources import Sources
@@ -49,8 +48,7 @@ def build(
     requirements: tuple[Package, ...] | None = None,
 ) -> Built:
     """Build ``source``, with exactly these requirements, or with what they come to today. Raises PackageError."""
-    with tempfile.TemporaryDirectory(prefix="mcpbox-build-") as directory:
-        top = Path(directory)
+    with staging() as top:
         give(top)
         work = top / "build"
         job: dict[str, Any] = {"work": str(work), "sources": True, "files": [_file(source.url, source.sha256)]}

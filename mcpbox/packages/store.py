@@ -55,13 +55,13 @@ def path(tree: str) -> Path:
 @contextmanager
 def staging() -> Iterator[Path]:
     """A writable directory of this process's, for a tree that is being made; gone afterwards unless adopted."""
-    directory, lock = _new_staging()
+    directory, lock = _new(_STAGING, _prepared_root())
     try:
         give(directory)
         yield directory
     finally:
         with suppress(FileNotFoundError):
-            _remove(directory)
+            discard(directory)
         os.close(lock)
 
 
@@ -92,10 +92,10 @@ def adopt(directory: Path, tree: str) -> str:
             raise
         present = _digest(target)
         if not _faults(target, present):
-            _remove(directory)
+            discard(directory)
             return present
         # Damaged, and nobody's to trust.
-        _remove(target)
+        discard(target)
         os.rename(directory, target)
     _sync_directory(target.parent)
     return digest
@@ -157,10 +157,16 @@ def gc(keep: Collection[str]) -> list[str]:
             lock = _locked(root() / name, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             continue
-        _remove(root() / name)
-        os.close(lock)
-        if not name.startswith("."):
-            removed.append(name)
+        try:
+            # It may be gone, or another by now, which is not what is locked.
+            if os.path.samestat(os.fstat(lock), os.lstat(root() / name)):
+                discard(root() / name)
+                if not name.startswith("."):
+                    removed.append(name)
+        except FileNotFoundError:
+            continue
+        finally:
+            os.close(lock)
     return removed
 
 
@@ -174,12 +180,12 @@ def _prepared_root() -> Path:
     return paths.private_dir(root())
 
 
-def _new_staging() -> tuple[Path, int]:
+def _new(prefix: str, parent: Path) -> tuple[Path, int]:
     import tempfile
 
     while True:
-        directory = Path(tempfile.mkdtemp(prefix=_STAGING, dir=_prepared_root()))
-        # Until it is locked, gc may take it for a crashed install's.
+        directory = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        # Until it is locked, gc may take it for what a crash left.
         with suppress(FileNotFoundError):
             lock = _locked(directory, fcntl.LOCK_EX)
             if os.fstat(lock).st_nlink:
@@ -207,7 +213,7 @@ def _seal(directory: Path) -> Manifest:
     links: dict[str, str] = {}
     directories: list[str] = []
     total = 0
-    for found in _walk(directory):
+    for found in walk(directory):
         name = os.path.relpath(found, directory)
         try:
             name.encode()
@@ -268,12 +274,14 @@ def _unlink_from_others(found: str) -> None:
     os.replace(temporary, found)
 
 
-def _walk(directory: str | Path) -> Iterator[str]:
-    """Every path below, parents first, links not followed."""
-    for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
-        yield entry.path
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(entry.path)
+def walk(directory: str | Path) -> Iterator[str]:
+    """Every path below, parents first, links not followed, however deep."""
+    pending = [os.fspath(directory)]
+    while pending:
+        entries = list(os.scandir(pending.pop()))
+        for entry in entries:
+            yield entry.path
+        pending += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def _faults(directory: Path, manifest: str) -> list[str]:
@@ -285,7 +293,7 @@ def _faults(directory: Path, manifest: str) -> list[str]:
         return [f"{MANIFEST}: {error}"]
     faults = []
     seen = set()
-    for found in _walk(directory):
+    for found in walk(directory):
         name = os.path.relpath(found, directory)
         if name == MANIFEST:
             continue
@@ -341,23 +349,30 @@ def _sync_directory(directory: Path) -> None:
     os.close(descriptor)
 
 
-def _remove(directory: Path) -> None:
-    """Move out of sight first, so that no half of a tree is ever seen under its name."""
-    import shutil
-    import tempfile
+def discard(directory: Path) -> None:
+    """Remove a directory, however deep and whatever its modes. Raises FileNotFoundError.
 
-    doomed = directory
-    if not directory.name.startswith("."):
-        directory.chmod(0o700)
-        doomed = Path(tempfile.mkdtemp(prefix=_DOOMED, dir=directory.parent))
-        os.rename(directory, doomed / directory.name)
-    _open_up(doomed)
-    shutil.rmtree(doomed)
-
-
-def _open_up(directory: Path) -> None:
-    """What is in a read-only directory cannot be removed."""
-    os.chmod(directory, 0o700)
-    for entry in os.scandir(directory):
-        if entry.is_dir(follow_symlinks=False):
-            _open_up(Path(entry.path))
+    It is moved out of sight first, so that no half of a tree is ever seen under its name; and each directory below is
+    moved to the top before it is emptied: a package may have made them deeper than a path can be long.
+    """
+    # What is in a read-only directory cannot be removed, nor such a directory moved.
+    directory.chmod(0o700)
+    doomed, lock = _new(_DOOMED, directory.parent)
+    try:
+        pending = [f"{doomed}/0"]
+        os.rename(directory, pending[0])
+        moved = 0
+        while pending:
+            here = pending.pop()
+            for entry in list(os.scandir(here)):
+                if entry.is_dir(follow_symlinks=False):
+                    moved += 1
+                    os.chmod(entry.path, 0o700)
+                    os.rename(entry.path, f"{doomed}/{moved}")
+                    pending.append(f"{doomed}/{moved}")
+                else:
+                    os.unlink(entry.path)
+            os.rmdir(here)
+        doomed.rmdir()
+    finally:
+        os.close(lock)

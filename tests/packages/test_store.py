@@ -269,6 +269,49 @@ def test_kill_9_at_any_stage_leaves_the_whole_tree_or_none(damaged: bool) -> Non
     assert event > 30 and store.verify(TREE, manifest) == []
 
 
+def deep(directory: Path, levels: int) -> None:
+    here = os.open(directory, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+
+
+def test_directories_may_be_as_deep_as_a_path_is_long() -> None:
+    """More than Python calls deep."""
+    manifest = install(content=lambda directory: deep(directory, 1200))
+    assert store.verify(TREE, manifest) == []
+    assert store.gc(()) == [TREE] and names() == []
+
+
+def test_directories_deeper_than_a_path_can_be_are_refused_and_leave_nothing() -> None:
+    with pytest.raises(OSError, match="File name too long"):
+        install(content=lambda directory: deep(directory, 4000))
+    assert names() == []
+
+
+def test_two_that_remove_the_same_do_not_get_in_each_others_way() -> None:
+    def remove() -> None:
+        try:
+            for _ in range(40):
+                store.gc(())
+        except BaseException as error:
+            failed.append(error)
+
+    failed: list[BaseException] = []
+    for round_ in range(6):
+        for number in range(8):
+            install(f"{number:064}")
+        threads = [threading.Thread(target=remove) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failed == [] and names() == [], round_
+
+
 def test_gc_leaves_what_is_kept_or_in_use() -> None:
     for tree in "abc":
         install(tree * 64)
