@@ -7,8 +7,10 @@ import os
 import shutil
 import tarfile
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from mcpbox.errors import PackageError
+from mcpbox.packages.store import discard
 
 #: Lays the directories out, runs the words, and gives back what they printed and the directories named before "--".
 SCRIPT = (
@@ -67,13 +69,15 @@ def unpack(answer: bytes, back: Iterable[str], *, size: int, count: int) -> byte
 
 
 def _lay_out(tar: tarfile.TarFile, tops: dict[str, str], size: int, count: int) -> None:
-    directories, files = {os.path.dirname(name) for name in tops}, set()
+    directories, files = {os.path.dirname(name) for name in tops}, dict[str, int]()
     links: list[tuple[str, str]] = []
     modes: list[tuple[str, int]] = []
     for member in tar:
         name = member.name.rstrip("/")
-        size, count = size - member.size, count - 1
-        if size < 0 or count < 0:
+        # Another name of a file brings no bytes of its own, and becomes a copy.
+        own = files.get(member.linkname, 0) if member.islnk() else member.size
+        size, count = size - own, count - 1
+        if own < 0 or size < 0 or count < 0:
             raise PackageError("the package is too large when unpacked", "install it by hand and wrap the program")
         within = any(f"{name}/".startswith(f"{top}/") for top in tops)
         if not within or ".." in name.split("/") or "\0" in name or os.path.dirname(name) not in directories:
@@ -92,7 +96,7 @@ def _lay_out(tar: tarfile.TarFile, tops: dict[str, str], size: int, count: int) 
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
                 shutil.copyfileobj(content, file)
                 os.fchmod(file.fileno(), member.mode & 0o777)
-            files.add(name)
+            files[name] = own
         else:
             raise PackageError(f"the install sandbox gave back {name!a}, which is no file, directory or symlink")
     # Last, so that nothing was written through one of them, and into directories that may be read-only.
@@ -105,6 +109,6 @@ def _lay_out(tar: tarfile.TarFile, tops: dict[str, str], size: int, count: int) 
 def _empty(directory: str) -> None:
     for entry in list(os.scandir(directory)):
         if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
+            discard(Path(entry.path))
         else:
             os.unlink(entry.path)

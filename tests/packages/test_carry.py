@@ -78,6 +78,7 @@ def test_there_and_back(tmp_path: Path) -> None:
         ([("{top}/x", tarfile.CHRTYPE)], "no file, directory or symlink"),
         ([("{top}/x", tarfile.FIFOTYPE)], "no file, directory or symlink"),
         ([("{top}/x", tarfile.REGTYPE, "", b"x" * 5000)], "too large"),
+        ([("{top}/x", tarfile.REGTYPE, "", b"x" * 3000), ("{top}/y", tarfile.LNKTYPE, "{top}/x")], "too large"),
         ([(f"{{top}}/{number}",) for number in range(20)], "too large"),
     ],
 )
