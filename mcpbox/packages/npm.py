@@ -28,6 +28,8 @@ from mcpbox.packages.store import give
 FLAGS = (
     *("--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund", "--no-update-notifier", "--no-progress"),
     *("--loglevel=error", "--logs-max=0", "--install-strategy=hoisted"),
+    # npm prepares what git has by an npm of its own, which obeys the .npmrc that is there, and with it names a program.
+    *("--allow-git=none", "--git=/bin/false"),
 )
 #: What a tree may come to, in bytes and files.
 SIZE, COUNT = 2 << 30, 300_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.server
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -268,6 +270,32 @@ def test_a_dependency_from_elsewhere_is_refused(
     registry.publish(name, "1.0.0", manifest={"dependencies": {"inner": wanted}})
     with pytest.raises(PackageError, match=reason):
         installs.resolve(name)
+
+
+def test_nothing_is_fetched_by_git_even_of_a_host_within_reach(registry: Registry, installs: Installs) -> None:
+    """What npm makes of a repository runs what the repository says, with the user's tokens at hand."""
+    asked: list[str] = []
+
+    class Asked(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, format: str, *values: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Asked) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        port = server.server_address[1]
+        with config.file().open("a") as file:
+            file.write(f'[packages]\nhosts = ["localhost:{port}"]\n')
+        registry.publish(
+            "by-git", "1.0.0", manifest={"dependencies": {"inner": f"git+http://localhost:{port}/inner.git"}}
+        )
+        with pytest.raises(PackageError, match="depends on a git repository"):
+            installs.resolve("by-git")
+        server.shutdown()
+    assert asked == []
 
 
 @pytest.mark.parametrize(
