@@ -67,7 +67,8 @@ def locate(
         program = start[0] if "/" in start[0] else f"/usr/bin/{start[0]}"
         found = Command((program, *start[1:], *request.arguments), interpreter(start))
     else:
-        found = programs.resolve([*start, *request.arguments], {}, place)
+        # From home: a package is the same one whatever the host has open, which might have an interpreter of its own.
+        found = programs.resolve([*start, *request.arguments], {}, replace(place, cwd=place.home))
     # The whole tree, whatever of it the program's place suggests; and the interpreter's, if that has one.
     outside = [path for path in found.trees if not f"{path}/".startswith(f"{directory}/")]
     command = replace(

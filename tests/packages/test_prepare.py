@@ -20,7 +20,7 @@ import pytest
 from msgspec.structs import replace
 from wire import Host, eventually
 
-from mcpbox import cli, config
+from mcpbox import cli, command, config
 from mcpbox.errors import PackageError
 from mcpbox.packages import lock, prepare, spec, store, vet
 from mcpbox.packages.model import Request
@@ -123,6 +123,25 @@ def test_a_host_gets_the_server_on_the_first_start_and_later_ones_need_no_index(
     for words in (("uvx", NAME), ("uvx", NAME), ("env", "A=1", "pipx", "run", NAME, "plain")):
         with wrapped(*words) as host:
             assert version_of(host) == "1.0"
+
+
+def test_what_runs_a_package_is_not_of_the_directory_that_the_host_has_open(
+    wheels: Path, home: Path, tmp_path: Path
+) -> None:
+    """Where PATH has relative directories, or a version manager looks for files; and it would be remembered."""
+    publish(wheels, "1.0")
+    pin()
+    checkout = tmp_path / "checkout"
+    (checkout / "bin").mkdir(parents=True)
+    (checkout / "bin" / "python3").write_text("#!/bin/sh\n")
+    (checkout / "bin" / "python3").chmod(0o755)
+
+    def argv(cwd: Path) -> tuple[str, ...]:
+        return command.resolve(
+            ["uvx", NAME], path=f"bin:{os.environ['PATH']}", cwd=str(cwd), home=str(home), backend=lambda _: BACKEND
+        ).argv
+
+    assert argv(checkout) == argv(home) and not argv(home)[0].startswith(str(checkout))
 
 
 ENSURE = f"""
