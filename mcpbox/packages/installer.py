@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import select
 import socket
@@ -23,6 +24,7 @@ from mcpbox.egress.rules import Rules
 from mcpbox.errors import BackendError, PackageError
 from mcpbox.packages import carry
 from mcpbox.sandbox.base import Mount, Process, Relay, SandboxSpec
+from mcpbox.shown import plain
 from mcpbox.spec import code_mounts, server_user
 
 MEMORY, PIDS, SCRATCH = 2 << 30, 512, 512 << 20
@@ -54,7 +56,8 @@ class Job(Struct, frozen=True):
     Where the sandbox is an image, a program that ``words`` only name is the image's. ``write`` are more host paths to
     write to. ``files`` are laid below HOME inside the sandbox, in memory, by their names there: for tokens, which are
     then neither on the disk nor in a container's configuration. ``proxy`` is read instead of the environment's
-    variables where it has any. ``size`` and ``count`` are what the files in ``work`` may come to: bytes and files.
+    variables where it has any. ``size`` and ``count`` are what the files in ``work`` and ``write`` may come to: bytes
+    and files.
     """
 
     words: tuple[str, ...]
@@ -149,9 +152,9 @@ def _program(job: Job, backend: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The words to run, and the host paths outside /usr that they need."""
     if backend == "docker" and "/" not in job.words[0]:
         return (f"/usr/bin/{job.words[0]}", *job.words[1:]), ()
-    found = command.resolve(
-        list(job.words), path=os.environ.get("PATH", os.defpath), cwd=str(job.work), home=str(paths.home())
-    )
+    home = str(paths.home())
+    # Not from the work directory: above it are places that anybody can write a version manager's file to.
+    found = command.resolve(list(job.words), path=os.environ.get("PATH", os.defpath), cwd=home, home=home)
     return found.argv, found.trees
 
 
@@ -205,7 +208,7 @@ def _collect(process: Process, job: Job, given: bytes, most: int) -> tuple[int, 
     Raises PackageError when it takes too long or writes too much.
     """
     output, errors, open_files = bytearray(), b"", {process.stdout, process.stderr}
-    exited, left = [process.exited], memoryview(given)
+    exited, left, decoder = [process.exited], memoryview(given), codecs.getincrementaldecoder("utf-8")("replace")
     deadline = time.monotonic() + job.timeout
     measured = time.monotonic()
     if not left:
@@ -239,7 +242,7 @@ def _collect(process: Process, job: Job, given: bytes, most: int) -> tuple[int, 
             else:
                 errors = (errors + data)[-KEPT_STDERR:]
                 if sys.stderr.isatty():
-                    sys.stderr.write(data.decode(errors="replace"))
+                    sys.stderr.write("\n".join(map(plain, decoder.decode(data).split("\n"))))
         if exited and process.exited in ready:
             # What it said last may still be on its way from another machine.
             exited, deadline = [], min(deadline, now + LAST_WORDS)
@@ -253,11 +256,11 @@ def _collect(process: Process, job: Job, given: bytes, most: int) -> tuple[int, 
 
 
 def _require_small(job: Job) -> None:
-    """Raise PackageError if the files in the job's directory have become more than they may.
+    """Raise PackageError if the files in the job's directories have become more than they may.
 
-    The directory is on the host's disk, where an ordinary user can set no quota, so it is looked at now and then.
+    The directories are on the host's disk, where an ordinary user can set no quota, so it is looked at now and then.
     """
-    size, count, pending = 0, 0, [str(job.work)]
+    size, count, pending = 0, 0, carry.outermost((str(job.work), *job.write))
     while pending:
         # What is listed may be gone by the time it is looked at.
         with suppress(OSError), os.scandir(pending.pop()) as entries:
