@@ -318,10 +318,11 @@ def _attestations(package: Package, manifest: _Manifest, keys: Mapping[str, _Key
     """The repository that they name, or ""; every one of them holds and is about this very package."""
     path = f"-/npm/v1/attestations/{_quoted(package.name)}@{quote(package.version, safe='')}"
     found = fetch(package.name, path, JSON)
-    if found is None:
+    served = msgspec.json.decode(found, type=_Attestations).attestations if found is not None else ()
+    if not served:
         raise Failed("the registry says that there are attestations and does not serve them")
     source = ""
-    for each in msgspec.json.decode(found, type=_Attestations).attestations:
+    for each in served:
         if "publicKey" in (each.bundle.get("verificationMaterial") or {}):
             statement = _signed_by_registry(each.bundle, keys)
         else:

@@ -283,6 +283,15 @@ def test_attestations_of_the_registry_hold_for_this_very_package(
     assert (verdict.status, detail in verdict.detail) == (status, True), verdict
 
 
+def test_no_attestation_at_all_attests_nothing(registry: Registry) -> None:
+    """Of a registry without keys, which could sign nothing."""
+    registry.publish(attestations={"url": "http://127.0.0.1:9/"})
+    del registry.pages["/-/npm/v1/keys"]
+    registry.pages["/-/npm/v1/attestations/@scope%2Fserver@1.0.0"] = {"attestations": []}
+    (verdict,) = registry.judge(PACKAGE)
+    assert (verdict.status, "does not serve them" in verdict.detail) == ("failed", True), verdict
+
+
 def sigstore_bundle(file: str = "pep740.json") -> dict[str, Any]:
     """What a real build service signed; it is about a package of PyPI."""
     from pypi_attestations import Provenance
