@@ -283,6 +283,7 @@ def test_docker_run_names_the_variables_that_it_passes_on(home: Path) -> None:
         ("mcp/time", "mcp/time"),
         ("docker.io/mcp/time:1.2", "mcp/time"),
         ("index.docker.io/library/redis", "redis"),
+        ("index.ghcr.io/a/b", "index.ghcr.io/a/b"),
         ("ghcr.io/a/b:1@sha256:0123", "ghcr.io/a/b"),
         ("localhost:5000/a", "localhost:5000/a"),
     ],

@@ -73,4 +73,5 @@ def image_name(image: str) -> str:
     """A reference without its tag and digest, and without what ``docker run`` puts in front of it by itself."""
     directory, slash, last = image.partition("@")[0].rpartition("/")
     name = f"{directory}{slash}{last.partition(':')[0]}"
-    return name.removeprefix("index.").removeprefix("docker.io/").removeprefix("library/")
+    hub = name.removeprefix("index.docker.io/").removeprefix("docker.io/")
+    return hub.removeprefix("library/")
