@@ -112,8 +112,7 @@ def _pip(environment: Mapping[str, str], home: Path, system: Path) -> _Found:
         if sys.platform == "darwin":
             files.append(home / "Library/Application Support/pip/pip.conf")
         files.append(config / "pip/pip.conf")
-        if venv := environment.get("VIRTUAL_ENV"):
-            files.append(Path(venv) / "pip.conf")
+        # Not a virtual environment's: that is a project's, and may have come with a checkout.
         for file in [*files, *([Path(own)] if own else [])]:
             values |= _pip_file(file)
     for name in ("index_url", "extra_index_url", "find_links", "trusted_host", "no_index", "cert", "client_cert"):
@@ -252,7 +251,13 @@ def _index(
     """What a URL or a path of the configuration means. Raises PackageError, without the credentials in it."""
     if "://" not in text and not text.startswith("file:"):
         # A directory of files, as pip and uv have it.
-        return Index(Path(os.path.abspath(os.path.expanduser(text))).as_uri(), kind)
+        directory = os.path.expanduser(text)
+        if not os.path.isabs(directory):
+            raise PackageError(
+                f"{text}: another directory in each project, while a package is pinned for all of them",
+                "name it by its absolute path in the configuration of pip or uv",
+            )
+        return Index(Path(os.path.normpath(directory)).as_uri(), kind)
     try:
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port

@@ -660,7 +660,7 @@ class TestSources:
         files = {
             "etc/pip.conf": "[global]\nindex-url = https://a.example/simple/\ncert = /dev/null/none\n",
             "home/.config/pip/pip.conf": "[global]\nextra-index-url =\n  https://b.example/s\n  file:///srv/c/simple\n"
-            "[install]\nfind-links = wheels\n",
+            "[install]\nfind-links = /wheels\n",
         }
         with pytest.raises(PackageError, match="/dev/null/none, named in the pip configuration, is not a file"):
             self.read(tmp_path, files)
@@ -674,6 +674,14 @@ class TestSources:
             Source("https://a.example/simple"),
         )
         assert found.certificates == str(certificate) and found.strategy == "first-index"
+
+    def test_no_project_says_where_packages_come_from(self, tmp_path: Path) -> None:
+        """A checkout can have a virtual environment's pip.conf, and a directory of any relative name."""
+        venv = {"checkout/.venv/pip.conf": "[global]\nindex-url = https://evil.example\n"}
+        assert self.read(tmp_path, venv, VIRTUAL_ENV=str(tmp_path / "checkout/.venv")).indexes == (Source(""),)
+        with pytest.raises(PackageError, match="wheels: another directory in each project"):
+            self.read(tmp_path, {"home/.pip/pip.conf": "[install]\nfind-links = wheels\n"})
+        assert self.read(tmp_path, {}, PIP_FIND_LINKS="~/wheels").indexes[0].kind == "links"
 
     def test_uv_s_files_and_variables(self, tmp_path: Path) -> None:
         toml = """
