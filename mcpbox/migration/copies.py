@@ -140,12 +140,13 @@ def _git(sought: list[bytes], file: str) -> Iterator[Copy]:
     """Commits that hold a value.
 
     The value is never a word of git's command line; git is asked for all changes of the file. Nothing that the
-    repository's own settings name is run: no program for signatures, differences or file systems, and none that would
-    fetch what the repository lacks.
+    repository's own settings name is run: no program for signatures, differences (of a repository within it too) or
+    file systems, and none that would fetch what the repository lacks.
     """
     directory, name = os.path.split(file)
     words = ["git", "-C", directory, "--no-pager", "-c", "core.fsmonitor=false", "-c", "log.showSignature=false"]
-    words += ["log", "--all", "--format=", "-p", "--no-color", "--no-ext-diff", "--no-textconv", "--", name]
+    words += ["log", "--all", "--format=", "-p", "--no-color", "--no-ext-diff", "--no-textconv", "--submodule=short"]
+    words += ["--", name]
     quiet = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
     # Versions before 2.45 do not know the first; of transports none is called "none".
     quiet |= {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}

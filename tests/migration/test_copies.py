@@ -136,6 +136,27 @@ def test_no_program_is_run_that_the_repository_names(file: Path, home: Path, tmp
     assert not ran.exists()
 
 
+def test_no_repository_within_the_repository_is_asked(home: Path, tmp_path: Path) -> None:
+    ran, program, inner = tmp_path / "ran", tmp_path / "program", home / "x.code-workspace"
+    program.write_text(f"#!/bin/sh\n: >{ran}\n")
+    program.chmod(0o755)
+    inner.mkdir()
+    git(inner, "init")
+    git(home, "init")
+    for text in ("1", "2"):
+        (inner / "a").write_text(text)
+        git(inner, "add", "a")
+        git(inner, "commit", "-m", text)
+        git(home, "add", inner.name)
+        git(home, "commit", "-m", text)
+    git(inner, "config", "diff.external", str(program))
+    git(home, "config", "diff.submodule", "diff")
+    file = home / "*.code-workspace"
+    file.write_text("{}")
+    find(file, home, "98sdf7gs9d8f7gs9d8f")
+    assert not ran.exists()
+
+
 @pytest.mark.parametrize(
     ("folder", "service"),
     [
