@@ -76,7 +76,7 @@ def load() -> Config:
     """The configuration; the defaults where there is no file. Raises ProfileError."""
     path = file()
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         config = msgspec.convert(data, Config)
     except FileNotFoundError:
         return Config()
@@ -102,7 +102,7 @@ def set_images(image: str) -> Path:
     import tomlkit
 
     path = file()
-    document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
+    document = tomlkit.parse(path.read_text(encoding="utf-8-sig")) if path.exists() else tomlkit.document()
     images = document.setdefault("docker", tomlkit.table(True)).setdefault("images", tomlkit.table())
     for kind in Images.__struct_fields__:
         images[kind] = image

@@ -107,7 +107,7 @@ def load(path: Path) -> Resolved:
         if not path.is_file() or path.stat().st_size > MAX_BYTES:
             path.stat()
             raise ProfileError(f"{path}: not a file of up to {MAX_BYTES}")
-        return parse(path.read_text(encoding="utf-8"), str(path))
+        return parse(path.read_text(encoding="utf-8-sig"), str(path))
     except OSError as error:
         raise ProfileError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

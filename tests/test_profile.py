@@ -157,6 +157,16 @@ def test_built_in_profiles_are_valid_and_named_after_their_file(path: Path) -> N
     assert resolved.profile.name == path.stem and resolved.profile.description and resolved.profile.matches
 
 
+def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
+    path = user_profile("notes", "npm:notes")
+    path.write_text(f"\ufeff{path.read_text()}")
+    assert profile.load(path).profile.name == "notes"
+    config.file().write_text('\ufeff[docker.images]\nnode = "a:1"\n')
+    assert config.load().docker.images.node == "a:1"
+    config.set_images("mcpbox/base:latest")
+    assert config.load().docker.images.node == "mcpbox/base:latest"
+
+
 def user_profile(name: str, matches: str) -> Path:
     directory = paths.user_profiles()
     directory.mkdir(parents=True, exist_ok=True)
