@@ -79,11 +79,13 @@ def export(wanted: Filter, form: str, output: str) -> int:
 def deviations(wanted: Filter, as_json: bool) -> int:
     """1 if a session is unlike those of its server before it; each is compared with all that are on record.
 
-    Raises UsageError for a server of which nothing is: of a wrong name, 0 would say that all is well.
+    Raises UsageError for a server or a session of which nothing is: of a wrong name, 0 would say that all is well.
     """
     found = []
     for server in wanted.servers:
         logs.of_server(server, Filter(servers=(server,)))
+    if wanted.session and not logs.sessions(Filter(servers=wanted.servers, session=wanted.session)):
+        raise UsageError(f"no session {wanted.session!r} is on record", "see which are: mcpbox audit show")
     by_server = sorted(logs.sessions(Filter(servers=wanted.servers)), key=lambda log: log.name)
     for server, several in groupby(by_server, key=lambda log: log.name):
         ordered = list(several)

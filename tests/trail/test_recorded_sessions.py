@@ -242,3 +242,5 @@ def test_what_a_server_never_did_before_is_told_of(runner: Runner) -> None:
     assert [(each["kind"], each["about"]) for each in json.loads(done.stdout)] == [("tool", "walk")]
     unknown = mcpbox(runner, "audit", "deviations", "runs", "other")
     assert (unknown.returncode, unknown.stdout) == (2, "") and "no session of 'other'" in unknown.stderr
+    unknown = mcpbox(runner, "audit", "deviations", "--session", "zz")
+    assert (unknown.returncode, unknown.stdout) == (2, "") and "no session 'zz' is on record" in unknown.stderr
