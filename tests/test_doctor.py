@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from mcpbox import paths
 from mcpbox.audit import ledger
 from mcpbox.cli import run
+from mcpbox.secrets import vault
 
 
 @pytest.mark.parametrize(
@@ -38,6 +40,24 @@ def test_it_says_whether_the_audit_is_signed(
     (found,) = [each for each in json.loads(capsys.readouterr().out)["findings"] if each["subject"] == "audit"]
     status, detail = expected
     assert found["status"] == status and detail in found["detail"]
+
+
+def test_it_says_that_nothing_opens_the_encrypted_file(
+    capsys: pytest.CaptureFixture[str], home: Path, tmp_path: Path
+) -> None:
+    vault.create("key-file", key_file=tmp_path / "key")
+    ledger.append({"event": "unsigned", "reason": "no keyring"})
+
+    def found() -> list[tuple[str, str]]:
+        run(["doctor", "--json"])
+        findings = json.loads(capsys.readouterr().out)["findings"]
+        return [(each["status"], each["remedy"]) for each in findings if each["subject"] in ("keyring", "audit")]
+
+    opened = found()
+    assert opened[0] == ("ok", "") and "the encrypted file" in opened[1][1]
+    (tmp_path / "key").unlink()
+    remedy = "put back a copy of it: nothing else opens the encrypted secrets"
+    assert found() == [("degraded", remedy), ("degraded", remedy)]
 
 
 def test_where_mcpbox_can_keep_nothing_no_server_can_be_started(

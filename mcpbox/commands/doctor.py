@@ -14,6 +14,7 @@ from mcpbox import __version__, config, paths, sandbox
 from mcpbox.audit import ledger, signing
 from mcpbox.errors import McpboxError, SecretError
 from mcpbox.sandbox.base import Finding
+from mcpbox.secrets import vault
 from mcpbox.secrets.store import kept_in
 from mcpbox.shown import plain
 
@@ -22,7 +23,8 @@ COLOURS = {"ok": "green", "degraded": "yellow", "missing": "red"}
 
 def run(as_json: bool) -> int:
     """0 if at least one backend can start a sandbox, 1 otherwise."""
-    sections = {"machine": [_system(), _directories(), _keyring(), _audit()]}
+    keyring = _keyring()
+    sections = {"machine": [_system(), _directories(), keyring, _audit(keyring.remedy)]}
     for name in sandbox.BACKENDS:
         try:
             sections[name] = sandbox.load(name).check()
@@ -79,8 +81,11 @@ def _keyring() -> Finding:
         return Finding("keyring", "degraded", error.message, error.hint)
 
 
-def _audit() -> Finding:
-    """Whether the ledger is signed, by what stands there; ``audit verify`` says whether that is true."""
+def _audit(keyring: str) -> Finding:
+    """Whether the ledger is signed, by what stands there; ``audit verify`` says whether that is true.
+
+    ``keyring`` is what mends the keyring, "" where nothing is wrong with it.
+    """
     try:
         wanted = config.load().audit.sign
     except McpboxError as error:
@@ -97,4 +102,7 @@ def _audit() -> Finding:
         return Finding("audit", "ok", plain(f"signed, last at {word.get('time')}", 200))
     why = plain(f"not signed: {word.get('reason')}" if word else "not signed yet", 200)
     remedy = "unlock the keyring, or on a machine without one: mcpbox secrets init --file"
+    if vault.exists():
+        remedy = f"what opens the encrypted file has to be there for hosts too; for a passphrase, {vault.GIVE}"
+    remedy = keyring or remedy
     return Finding("audit", "missing" if wanted == "required" else "degraded", why, remedy)

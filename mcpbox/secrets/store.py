@@ -142,8 +142,9 @@ class Store:
 
 
 def kept_in() -> str:
-    """Where secrets that are set now would be. Raises SecretError if that is nowhere."""
+    """Where secrets that are set now would be. Raises SecretError if that is nowhere, or nothing opens it."""
     if vault.exists():
+        vault.Vault().check()
         return f"none; the encrypted file {vault.file()}"
     from mcpbox.secrets import keyrings
 

@@ -101,6 +101,11 @@ class Vault:
         self._ask = ask
         self._key = b""
 
+    def check(self) -> None:
+        """Open the file with its key, but for one that comes from a passphrase: that is not asked for."""
+        if _read().key.kind != "passphrase":
+            self._load()
+
     def get(self, reference: Reference) -> str | None:
         """The value; None if it is not in the file."""
         content = self._load()
@@ -206,7 +211,8 @@ def _private(path: str) -> bytes:
                 raise SecretError(f"{path} is not a file that only this user can read", f"run: chmod 600 {path}")
             return stream.read(1 << 16)
     except OSError as error:
-        raise SecretError(f"{path}: {error.strerror}", "it holds the key of the encrypted secrets") from None
+        hint = "put back a copy of it: nothing else opens the encrypted secrets"
+        raise SecretError(f"{path}: {error.strerror}", hint) from None
 
 
 def _systemd(verb: str, data: bytes) -> bytes:
