@@ -113,6 +113,7 @@ def test_an_mcpbox_that_has_gone_is_drift(file: Path, capfd: pytest.CaptureFixtu
         ('"wrap"', '"wrap", "--learn"', "it may reach every public host (--learn)"),
         ('"--",', '"--env", "SSH_AUTH_SOCK", "--",', "it is passed SSH_AUTH_SOCK of the host's own variables"),
         ('"args"', '"env": {"PYTHONPATH": "/x"}, "args"', "it sets PYTHONPATH, which mcpbox itself obeys"),
+        ('"args"', '"<<": {}, "args"', "it takes a part of itself from elsewhere in the file (<<)"),
         ('"wrap"', '"wrap", "--profile={0}"', "its profile is {0}, and was none when it was approved"),
         ('"wrap"', '"wrap", "--learn-network", "--profile", "{0}"', "its profile is {0}, and was none when it was"),
     ],

@@ -35,6 +35,8 @@ OBEYED = re.compile(
     r"(LD|DYLD)_.*|PYTHON(PATH|HOME|USERBASE|PLATLIBDIR|PYCACHEPREFIX|EXECUTABLE)|HOME|XDG_(CONFIG|DATA|STATE)_HOME|"
     r"DOCKER_(HOST|CONTEXT|CONFIG)|CONTAINER_HOST|GCONV_PATH|OPENSSL_(CONF|ENGINES|MODULES)"
 )
+#: YAML 1.1's key for what a table has from another (https://yaml.org/type/merge.html). Some hosts' libraries follow it.
+MERGE = "<<"
 #: The options of ``wrap``: those with a value, and those without.
 VALUED = {"--profile", "--backend", "--name", "--host", "--env"}
 FLAGS = {"--learn-network", "--learn"}
@@ -65,6 +67,9 @@ class Written(Struct, frozen=True):
 
 def plan(entry: Entry, host: Host, shape: Shape) -> Plan:
     """Whether the server goes behind mcpbox. One that the user has disabled does too: it can be enabled again."""
+    if is_merged(entry) and not is_wrapped(entry):
+        reason = f"takes a part of itself from elsewhere in the file ({MERGE}), which is not followed: write it out"
+        return Plan(entry, "leave", reason, mendable=True)
     if reason := _reason(entry, host):
         return Plan(entry, "leave", reason)
     if reason := _obstacle(entry, shape):
@@ -127,6 +132,11 @@ def is_wrapped(entry: Entry) -> bool:
 def is_mcpbox(entry: Entry) -> bool:
     """Whether the entry starts a program of that name."""
     return _name(entry.command) == "mcpbox"
+
+
+def is_merged(entry: Entry) -> bool:
+    """Whether some hosts read more in the entry than stands there."""
+    return MERGE in (entry.name, *entry.raw, *entry.variables)
 
 
 def obeyed(entry: Entry) -> list[str]:

@@ -210,6 +210,8 @@ def unsound(entry: Entry) -> list[str]:
     options = rewrite.options(entry)
     if names := rewrite.obeyed(entry):
         found.append(f"it sets {' and '.join(names)}, which mcpbox itself obeys")
+    if rewrite.is_merged(entry):
+        found.append(f"it takes a part of itself from elsewhere in the file ({rewrite.MERGE})")
     for option in ("--learn-network", "--learn"):
         if option in options:
             found.append(f"it may reach every public host ({option})")

@@ -20,7 +20,7 @@ from mcpbox.hosts.document import Document, DocumentError, apply, parse
 from mcpbox.hosts.entries import entries
 from mcpbox.hosts.model import Entry, Host, Key, Shape
 from mcpbox.hosts.rewrite import Written, put_behind, take_out
-from mcpbox.hosts.shapes import CODEX, OPENCODE, PLAIN, VSCODE, ZED
+from mcpbox.hosts.shapes import CODEX, LIBRECHAT, OPENCODE, PLAIN, VSCODE, ZED
 
 PROGRAM = "/opt/mcpbox/bin/mcpbox"
 HOST = Host("some-host", "Some Host")
@@ -94,6 +94,21 @@ def test_what_must_not_be_wrapped_is_left_alone_with_the_reason(entry: str, reas
     plan = rewrite.plan(found, HOST, PLAIN)
     assert (plan.action, bool(plan.reason)) == (("leave", True) if reason else ("wrap", False))
     assert reason in plan.reason
+
+
+@pytest.mark.parametrize(
+    "servers",
+    [
+        "a: {<<: *base}",
+        "a: {<<: *base, command: y}",
+        "a: {command: y, env: {<<: *base}}",
+        "<<: {a: *base}",
+    ],
+)
+def test_what_takes_parts_from_elsewhere_is_neither_passed_over_nor_wrapped(servers: str) -> None:
+    (found,) = read(f"base: &base {{command: x}}\nmcpServers: {{{servers}}}\n", LIBRECHAT)
+    plan = rewrite.plan(found, HOST, LIBRECHAT)
+    assert (plan.action, plan.mendable) == ("leave", True) and "(<<)" in plan.reason
 
 
 @pytest.mark.parametrize(
