@@ -73,7 +73,10 @@ def survey(hosts: Sequence[str], configs: Sequence[str], also: Sequence[str] = (
     if hosts or not configs:
         others = discover.other_homes(discover.system(), os.environ)
         for one in discover.find(chosen, **where, others=others):
-            found.setdefault((os.path.realpath(one.path), one.place.shape.servers), (one, False))
+            key = (os.path.realpath(one.path), one.place.shape.servers)
+            # A project may have links to the user's own files, and these stay the user's.
+            if key not in found or (found[key][0].place.scope == "project" != one.place.scope):
+                found[key] = one, False
     known = {real for real, _ in found}
     for path in configs:
         one = discover.at(path, HOSTS, **where)

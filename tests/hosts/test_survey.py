@@ -54,6 +54,16 @@ def test_a_file_under_two_names_is_one(file: Path, home: Path) -> None:
     assert len({found.real for found in survey.survey((), ())}) == 1
 
 
+def test_a_link_in_a_project_does_not_make_the_users_file_the_projects(
+    file: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "cloned").mkdir()
+    (home / "cloned/.mcp.json").symlink_to("../.cursor/mcp.json")
+    monkeypatch.chdir(home / "cloned")
+    (found,) = survey.survey((), ())
+    assert (found.found.host.id, found.found.path, survey.policy(found)) == ("cursor", str(file), "")
+
+
 def test_a_name_that_is_not_utf8_is_said(file: Path, home: Path) -> None:
     odd = os.fsdecode(os.fsencode(home) + b"/\xff.json")
     os.rename(file, odd)
