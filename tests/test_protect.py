@@ -211,6 +211,18 @@ def test_a_projects_file_is_left_alone_unless_it_is_named(
     assert run(["unprotect", "--yes"]) == 0 and file.read_text() == text
 
 
+def test_a_projects_file_does_not_say_where_programs_are(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = home / "-project"
+    project.mkdir()
+    mine, theirs = home / ".cursor/mcp.json", project / ".cursor/mcp.json"
+    for file, more in ((mine, ""), (theirs, f', "env": {{"PATH": "{project}"}}')):
+        file.parent.mkdir()
+        file.write_text(f'{{"mcpServers": {{"echo": {echo(home, more=more)}}}}}')
+        assert run(["protect", "--yes", "--no-check", "--config", str(file)]) == 0
+    assert [record.file for record in register.load()] == [str(theirs), str(mine)]
+    assert registered.path_for("cursor", "echo", [PYTHON, f"{home}/servers/echo.py", "plain"]) == SHORT["PATH"]
+
+
 def test_a_file_that_cannot_be_read_is_said_and_does_not_keep_the_others_from_it(
     home: Path, file: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -145,7 +145,8 @@ def _rows(file: Surveyed, program: str, known: Mapping[tuple[str, tuple[Key, ...
             start=registered.checksum(words),
             command=survey.digest(words[:1]),
             arguments=survey.digest(words[1:]),
-            path=survey.search_path(entry),
+            # Whoever wrote the file of a project does not say where programs are: servers of this name start by it.
+            path=survey.search_path(None if found.place.scope == "project" else entry),
             when=now,
         )
         wrapped = rewrite.is_wrapped(entry) and words
