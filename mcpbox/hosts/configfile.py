@@ -313,6 +313,12 @@ def _rescue(real: str) -> None:
                 os.unlink(left)
             except OSError as error:
                 raise _unwritable(real, error) from None
+    try:
+        # A backup that a crash left unfinished is of what is there still, and holds secrets that are about to go.
+        for unfinished in _backups_of(real).glob("*.new"):
+            unfinished.unlink()
+    except OSError as error:
+        raise _unwritable(real, error) from None
 
 
 def _keep(real: str, data: bytes) -> Path:

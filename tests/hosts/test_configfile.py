@@ -108,6 +108,15 @@ def test_without_a_backup_none_is_left(file: Path) -> None:
     assert file.read_text() == "{}" and configfile.backups(str(file)) == []
 
 
+def test_a_backup_that_was_cut_off_goes_with_the_next_change(file: Path) -> None:
+    configfile.change(str(file), lambda text: text + "1")
+    (kept,) = configfile.backups(str(file))
+    unfinished = kept.with_suffix(".new")
+    unfinished.write_text("a secret")
+    configfile.change(str(file), lambda text: text + "2", backup=False)
+    assert list(kept.parent.iterdir()) == [kept]
+
+
 def loop(path: Path) -> None:
     path.unlink()
     path.symlink_to(path)
