@@ -72,11 +72,17 @@ def change(path: str, edit: Callable[[str], str], *, backup: bool = True) -> Cha
     """
     with locked(path):
         real = _real(path)
-        _require_replaceable(real, path)
+        try:
+            _require_replaceable(real, path)
+        except OSError as error:
+            raise _unwritable(path, error) from None
         _rescue(real)
         deadline = time.monotonic() + PATIENCE
         while True:
-            before = _settled(real)
+            try:
+                before = _settled(real)
+            except OSError as error:
+                raise _unwritable(path, error) from None
             text = _decode(before, path)
             try:
                 edited = edit(text)
@@ -142,14 +148,26 @@ def _real(path: str) -> str:
 
 def _bytes(real: str) -> bytes:
     try:
-        # Not to wait for the other end of a FIFO.
-        descriptor = os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = _opened(real)
     except OSError as error:
         raise McpboxError(f"{real}: cannot be read: {error.strerror}") from None
     try:
         return _Alone(real, descriptor, False).content()
     finally:
         os.close(descriptor)
+
+
+def _opened(real: str) -> int:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            # Not to wait for the other end of a FIFO.
+            return os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except BlockingIOError:
+            # Somebody has it alone, another mcpbox perhaps, and has now been told to let go.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(MOMENT)
 
 
 def _decode(data: bytes, path: str) -> str:
@@ -196,7 +214,7 @@ def _alone(real: str) -> Iterator[_Alone]:
     """
     deadline = time.monotonic() + CLOSING
     while True:
-        descriptor = os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = _opened(real)
         try:
             leased = _lease(descriptor)
             if leased or leased is None or time.monotonic() > deadline:

@@ -117,6 +117,41 @@ def test_a_backup_that_was_cut_off_goes_with_the_next_change(file: Path) -> None
     assert list(kept.parent.iterdir()) == [kept]
 
 
+HOLDER = """
+import fcntl, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGIO])
+file = open(sys.argv[1])
+fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("held", flush=True)
+signal.sigwait([signal.SIGIO])
+"""
+
+
+def test_a_file_that_another_process_has_alone_is_waited_for(file: Path) -> None:
+    for use in (lambda path: configfile.read(path).text, lambda path: configfile.change(path, lambda text: text + " ")):
+        with subprocess.Popen([sys.executable, "-c", HOLDER, str(file)], stdout=subprocess.PIPE) as holder:
+            assert holder.stdout and holder.stdout.readline() == b"held\n"
+            try:
+                assert use(str(file))
+            finally:
+                holder.kill()
+
+
+@pytest.mark.parametrize("step", ["_require_replaceable", "_settled"])
+def test_a_file_that_goes_away_at_the_last_moment_is_no_bug(
+    file: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = getattr(configfile, step)
+
+    def gone(real: str, *more: str) -> object:
+        os.unlink(real)
+        return before(real, *more)
+
+    monkeypatch.setattr(configfile, step, gone)
+    with pytest.raises(configfile.Unwritable, match="No such file"):
+        configfile.change(str(file), str.upper)
+
+
 def loop(path: Path) -> None:
     path.unlink()
     path.symlink_to(path)
