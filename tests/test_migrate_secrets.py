@@ -151,6 +151,24 @@ def test_a_file_that_a_project_brings_is_given_no_secret_back(
     assert TOKEN in brought.read_text()
 
 
+def test_a_server_gets_no_secret_back_that_is_for_another(
+    migrated: tuple[Path, str, str], home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config, before, _ = migrated
+    other = home / "other.py"
+    other.write_text("print()\n")
+    entry = {"command": "/usr/bin/python3", "args": [str(other)], "env": {"X": "mcpbox-secret:notes/API_TOKEN"}}
+    shared = home / ".claude/plugins/cache/a/b/c/.mcp.json"
+    shared.parent.mkdir(parents=True)
+    shared.write_text(json.dumps({"mcpServers": {"x": entry}}))
+    text = shared.read_text()
+    capfd.readouterr()
+    assert migrate_secrets([], [], False, True, True) == 1
+    assert f"{shared}: x names notes/API_TOKEN, which is not known to be for it" in capfd.readouterr().err
+    assert shared.read_text() == text and config.read_text() == before
+    assert migrate_secrets([], [str(shared)], False, True, True) == 0 and TOKEN in shared.read_text()
+
+
 TOML = """\
 [mcp_servers.postgres] # postgres
 command = '/usr/bin/python3'

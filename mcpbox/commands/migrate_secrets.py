@@ -28,7 +28,7 @@ def migrate_secrets(hosts: Sequence[str], configs: Sequence[str], dry_run: bool,
     files = survey.survey(hosts, configs, () if hosts or configs else _registered())
     held.prepare()
     if dry_run:
-        return _restore(files, None, yes) if restore else _migrate(files, None, yes)
+        return _restore(files, None, yes, configs) if restore else _migrate(files, None, yes)
     with moving.alone():
         store = open_store()
         for reference in moving.recover(store, lambda: _everywhere(configs)):
@@ -73,7 +73,7 @@ def _migrate(files: Sequence[Surveyed], store: Store | None, yes: bool) -> int:
             wrong = True
             terminal.say(survey.about(file, getattr(error, "message", str(error))), getattr(error, "hint", ""))
             continue
-        click.echo(f"{file.found.path}: {len(movable)} secrets are in the store now")
+        click.echo(f"{plain(file.found.path)}: {len(movable)} secrets are in the store now")
         if redacted:
             click.echo(f"  mcpbox's own backups of it, {redacted} of them, have references in their place too")
         if advice := survey.advice(file):
@@ -85,8 +85,8 @@ def _migrate(files: Sequence[Surveyed], store: Store | None, yes: bool) -> int:
     return 1 if wrong or stays else 0
 
 
-def _restore(files: Sequence[Surveyed], store: Store | None, yes: bool, configs: Sequence[str] = ()) -> int:
-    planned, approved = [], set(_registered())
+def _restore(files: Sequence[Surveyed], store: Store | None, yes: bool, configs: Sequence[str]) -> int:
+    planned, approved, meant = [], set(_registered()), set(map(os.path.realpath, configs))
     wrong = False
     for file in files:
         try:
@@ -101,6 +101,14 @@ def _restore(files: Sequence[Surveyed], store: Store | None, yes: bool, configs:
             # It is somebody else's to write, and whoever wrote it may have named any secret.
             wrong = True
             terminal.say(f"{file.found.path} names secrets and {closed}")
+            continue
+        if file.real not in meant and (foreign := next(candidates.foreign(file), None)):
+            entry, reference = foreign
+            wrong = True
+            terminal.say(
+                f"{file.found.path}: {entry.name} names {reference}, which is not known to be for it",
+                f"if it is meant: --config {file.found.path}",
+            )
             continue
         click.secho(f"{file.found.host.name}  {plain(file.found.path)}", bold=True)
         for reference in dict.fromkeys(named):
@@ -124,7 +132,7 @@ def _restore(files: Sequence[Surveyed], store: Store | None, yes: bool, configs:
             wrong = True
             terminal.say(survey.about(file, getattr(error, "message", str(error))), getattr(error, "hint", ""))
             continue
-        click.echo(f"{file.found.path}: its secrets are in it again; {len(gone)} were removed from the store")
+        click.echo(f"{plain(file.found.path)}: its secrets are in it again; {len(gone)} were removed from the store")
     return 1 if wrong else 0
 
 

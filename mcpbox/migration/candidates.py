@@ -15,8 +15,8 @@ from mcpbox.errors import McpboxError, SecretError, Unprepared
 from mcpbox.hosts import rewrite, survey, values
 from mcpbox.hosts.model import Entry, Key, Shape
 from mcpbox.hosts.survey import Surveyed
-from mcpbox.secrets import arguments, launch, packing
-from mcpbox.secrets.reference import Reference
+from mcpbox.secrets import PREFIX, arguments, index, launch, packing
+from mcpbox.secrets.reference import Reference, references
 from mcpbox.secrets.store import TOLD, Store
 
 _IN_NAME = re.compile(r"[A-Za-z0-9_.-]*")
@@ -80,6 +80,20 @@ def name(chosen: Sequence[Candidate], store: Store | None, taken: dict[Reference
             named.append(replace(each, reference=reference))
             break
     return named
+
+
+def foreign(file: Surveyed) -> Iterator[tuple[Entry, Reference]]:
+    """The secrets that a file's servers name and that are not for them, or not as far as can be told.
+
+    Raises SecretError.
+    """
+    known = index.load()
+    for plan in file.servers:
+        named = {found for _, text in values.strings(plan.entry) if PREFIX in text for found in references(text)}
+        if named := {each for each in named if each in known}:
+            started, _ = _command(plan.entry, file.found.host.id)
+            theirs = set(launch.identity_of(started)) if started else set()
+            yield from ((plan.entry, each) for each in sorted(named) if not theirs & set(known[each].owners))
 
 
 def _outside(plan: rewrite.Plan, file: Surveyed) -> str:
