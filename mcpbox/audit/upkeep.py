@@ -56,8 +56,8 @@ def prune(wanted: config.Audit) -> int:
             with suppress(FileNotFoundError):
                 size = sum(_bytes(file.stat()) for file in log.files)
                 # What the ledger does not know, nobody but its user may remove.
-                if log.id in ended:
-                    servers.setdefault(log.name, []).append((ended[log.id], size, log))
+                if end := ended.get((log.name, log.id)):
+                    servers.setdefault(log.name, []).append((end, size, log))
     # Only now: a session that began meanwhile is among them.
     unclosed = ledger.unclosed()
     oldest, gone = chain.stamp(max(0, time.time_ns() - wanted.keep_days * DAY * 1_000_000_000)), 0
@@ -102,17 +102,24 @@ def fold(limit: int = FOLD_BYTES) -> None:
     """
     if not ledger.file().exists() or ledger.file().stat().st_size <= limit:
         return
-    attest = signing.attest(signing.ASIDE)
-    with suppress(FileNotFoundError), ledger.locked():
-        if ledger.file().stat().st_size <= limit:
-            return
+    from mcpbox.audit import verify
+
+    with suppress(FileNotFoundError):
         lines = ledger.file().read_bytes().splitlines(keepends=True)
+        # What was tampered with stays as it is: a line that is dropped tells of nothing any more.
+        if not verify.of_ledger(lines).problems:
+            _drop(lines, signing.attest(signing.ASIDE))
+
+
+def _drop(lines: list[bytes], attest: signing.Attest) -> None:
+    """Drop what may go of the ledger, which began with ``lines`` when it was looked at."""
+    with ledger.locked():
         try:
             at = _foldable(lines)
         except (*chain.UNREADABLE, KeyError):
-            # What was tampered with stays as it is.
+            # Somebody writes to it.
             return
-        if at == 0:
+        if at == 0 or not ledger.file().read_bytes().startswith(b"".join(lines)):
             return
         first = msgspec.json.decode(lines[at])
         dropped = {"event": "fold", "first": first["seq"], "after": first["prev"]}
@@ -176,17 +183,29 @@ def _line_of(event: bytes, session: str) -> bytes | None:
 
 class _Line(Struct):
     time: str
+    event: str = ""
     session: str = ""
+    name: str = ""
 
 
-def _ends() -> dict[str, str]:
-    """When each session that the ledger knows was last told of in it."""
-    found = {}
+def _ends() -> dict[tuple[str, str], str]:
+    """When each session that the ledger knows, by server and id, was last told of in it.
+
+    No line is older than one before it, whatever it says: the clock was put back, or somebody wants a session removed.
+    """
+    found: dict[tuple[str, str], str] = {}
+    servers: dict[str, str] = {}
+    now, latest = chain.stamp(time.time_ns()), ""
     with suppress(FileNotFoundError):
         for line in reading.whole_lines(ledger.file()):
             with suppress(*chain.UNREADABLE):
                 parsed = msgspec.json.decode(line, type=_Line)
-                found[parsed.session] = parsed.time
+                # One of the future is a clock's that was put forward, and says nothing of those after it.
+                latest = max(latest, parsed.time) if parsed.time <= now else latest
+                if parsed.event == "open":
+                    servers.setdefault(parsed.session, parsed.name)
+                if parsed.session in servers:
+                    found[servers[parsed.session], parsed.session] = max(latest, parsed.time)
     return found
 
 

@@ -58,6 +58,14 @@ def _verified(names: Sequence[str], keys: Keys) -> Report:
     return report
 
 
+def of_ledger(lines: Sequence[bytes]) -> Report:
+    """What is wrong with a ledger of these lines, with their newlines; of the sessions only what it says of them."""
+    report = Report()
+    told = ((line.removesuffix(b"\n"), line.endswith(b"\n")) for line in lines)
+    LedgerReader(report, remembered(signing.ASIDE), {}).read(told)
+    return report
+
+
 def names() -> set[str]:
     """The servers that the ledger knows sessions of, whether or not any files of theirs are there."""
     found = set()

@@ -246,11 +246,11 @@ def kept() -> set[str]:
 
 
 def test_old_sessions_go_and_the_ledger_says_so() -> None:
-    written("a", "old", 91)
-    written("a", "new", 89)
     written("b", "older", 400)
     with ago(400):
         running = Log("b", "running", who=WHO)
+    written("a", "old", 91)
+    written("a", "new", 89)
     assert upkeep.prune(Audit(keep_days=90)) == 2 and kept() == {"new", "running"}
     assert [line["session"] for line in told() if line["event"] == "prune"] == ["old", "older"]
     assert verify().problems == []

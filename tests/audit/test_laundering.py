@@ -327,3 +327,52 @@ def test_nothing_that_was_signed_is_removed_while_the_key_is_away(monkeypatch: p
     with pytest.raises(SecretError):
         upkeep.prune(config.Audit(keep_days=30, keep_bytes=0))
     assert log.path.exists()
+
+
+def test_dropped_lines_take_no_forged_removal_with_them() -> None:
+    """Whoever can only write says that all was removed, and has mcpbox forget that it was said."""
+    log = session("s0")
+    signed(off=False)
+    append(event="prune", session="s0", name="server", reason="older than 90 days")
+    shutil.rmtree(log.path.parent)
+    for _ in range(2):
+        signing.sign(SECONDS)
+        append(event="unsigned", reason="")
+    signing.sign(SECONDS)
+    before = ledger.file().read_bytes()
+    upkeep.fold(0)
+    assert ledger.file().read_bytes() == before and kinds() == {"prune"}
+
+
+@pytest.mark.parametrize("event", ["unsigned", "head"])
+def test_a_session_is_as_old_as_the_lines_before_what_is_told_of_it(event: str) -> None:
+    log = session("s0", close=False, head=20)
+    signed(off=False)
+    append(event=event, session="s0", name="server", count=20, head=log._prev, time="2001-01-01T00:00:00.000000Z")
+    log._mark.path.unlink()
+    assert upkeep.prune(config.Audit(keep_days=30, keep_bytes=0)) == 0
+    assert log.path.exists()
+
+
+def test_a_clock_that_was_put_forward_makes_nothing_younger(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time_ns()
+    with monkeypatch.context() as then:
+        for number, days in enumerate((60, -1000, 50, 1)):
+            then.setattr(time, "time_ns", lambda days=days: now - days * DAY)
+            session(f"s{number}")
+    assert upkeep.prune(config.Audit(keep_days=30, keep_bytes=0)) == 2
+    assert {path.stem for path in log_files()} == {"s1", "s3"}
+
+
+def log_files() -> list[Path]:
+    return sorted((paths.audit_dir() / "sessions").rglob("*.jsonl"))
+
+
+def test_a_large_file_of_its_name_elsewhere_removes_no_session() -> None:
+    log = session("s0")
+    signed(off=False)
+    stray = log.path.parent.with_name("another") / log.path.name
+    stray.parent.mkdir()
+    stray.write_bytes(bytes(100_000))
+    assert upkeep.prune(config.Audit(keep_days=0, keep_bytes=50_000)) == 0
+    assert log.path.exists() and stray.exists()
