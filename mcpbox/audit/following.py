@@ -188,6 +188,10 @@ class LedgerReader:
             told = f"signed with the key {line.key[:16]}, which is not this machine's"
             self._doubts.append(("key", line.seq, told))
         else:
+            if line.first >= 0 and self._signed_at < 0:
+                # It is the first of all, and says where the ledger began then: nobody could sign what is before it.
+                self._folds.add((line.first, line.after))
+                self._doubts = [doubt for doubt in self._doubts if doubt[0] == "key"]
             self._signed_at = line.seq
 
     def _expected(self) -> tuple[str, ...]:

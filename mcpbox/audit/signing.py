@@ -17,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from mcpbox import config, paths
 from mcpbox.audit import chain, ledger
 from mcpbox.errors import McpboxError, SecretError
@@ -86,9 +88,12 @@ def sign(seconds: float, *, always: bool = False, unasked: bool = False) -> ledg
         key = _key(place)
         public = key.public_key().public_bytes_raw().hex()
 
+        new = known is None and not public_keys()
         _publish(public)
         with ledger.locked():
-            signed = ledger.extend(_signed_by(key)({"event": "signature"}), sync=True)
+            # What stands before the first signature of all, nobody could sign.
+            begins = _beginning() if new else {}
+            signed = ledger.extend(_signed_by(key)({"event": "signature", **begins}), sync=True)
         place.set(head_item(), f"{signed.seq}:{signed.hash}")
         return signed
 
@@ -227,6 +232,16 @@ def refused_lately() -> bool:
         if b'"event":"unsigned"' in line:
             return line.partition(b'"time":"')[2][:27] > since
     return False
+
+
+def _beginning() -> Mapping[str, Any]:
+    """Where the ledger begins, as a fold says it; nothing if there is a signature in it."""
+    with suppress(FileNotFoundError, *chain.UNREADABLE, KeyError):
+        lines = ledger.file().read_bytes().splitlines()
+        if lines and not any(b'"event":"signature"' in line for line in lines):
+            first = msgspec.json.decode(lines[0])
+            return {"first": first["seq"], "after": first["prev"]}
+    return {}
 
 
 def _tail() -> list[bytes]:

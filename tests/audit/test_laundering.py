@@ -376,3 +376,38 @@ def test_a_large_file_of_its_name_elsewhere_removes_no_session() -> None:
     stray.write_bytes(bytes(100_000))
     assert upkeep.prune(config.Audit(keep_days=0, keep_bytes=50_000)) == 0
     assert log.path.exists() and stray.exists()
+
+
+def test_what_was_removed_and_dropped_before_there_was_a_key_is_no_alarm(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault.file().unlink()
+    now = time.time_ns()
+    with monkeypatch.context() as then:
+        for number, days in enumerate((60, 60, 20, 50, 1)):
+            then.setattr(time, "time_ns", lambda days=days: now - days * DAY)
+            session(f"s{number}")
+        then.setattr(time, "time_ns", lambda: now - 25 * DAY)
+        assert upkeep.prune(config.Audit(keep_days=30, keep_bytes=0)) == 2
+        upkeep.fold(0)
+    assert b'"session":"s2"' in ledger.file().read_bytes().splitlines()[0]
+    session("s5")
+    vault.create("key-file", key_file=home / "first")
+    signing.sign(SECONDS)
+    assert verify().problems == []
+    # … and the same once more of what the key had signed.
+    assert upkeep.prune(config.Audit(keep_days=10, keep_bytes=0)) == 2
+    session("s6")
+    signing.sign(SECONDS)
+    upkeep.fold(0)
+    assert b'"session":"s2"' not in ledger.file().read_bytes().splitlines()[0]
+    assert verify().problems == []
+
+
+def test_only_the_first_signature_of_all_says_where_a_ledger_begins() -> None:
+    session("s0")
+    signing.sign(SECONDS)
+    session("s1")
+    signing.sign(SECONDS)
+    told = [line for line in ledger.file().read_bytes().splitlines() if b'"event":"signature"' in line]
+    assert ["first" in json.loads(line) for line in told] == [True, False]
