@@ -18,6 +18,9 @@ from mcpbox.audit.report import Keys as Keys
 from mcpbox.audit.report import Problem as Problem
 from mcpbox.audit.report import Report as Report
 
+#: Why a keyring that is not there did not say what it knows.
+NO_KEYRING = "there is none"
+
 
 def verify(names: Sequence[str] = (), keys: Keys | None = None) -> Report:
     """What is wrong with the ledger and the sessions of the servers ``names``, or of all; they may be running.
@@ -37,11 +40,6 @@ def verify(names: Sequence[str] = (), keys: Keys | None = None) -> Report:
 
 def _verified(names: Sequence[str], keys: Keys) -> Report:
     report = Report()
-    if keys.silent:
-        report.notes.append(
-            f"the keyring was not asked ({keys.silent}): a ledger cut back to an older state would not show,"
-            f" nor one made anew with another key if {signing.public_file()} was replaced too"
-        )
     alive: dict[str, bool] = {}
     courses: dict[str, Course] = {}
     opened, size = None, 0
@@ -54,6 +52,13 @@ def _verified(names: Sequence[str], keys: Keys) -> Report:
                 size = os.fstat(opened.fileno()).st_size
     with opened or BytesIO() as stream:
         LedgerReader(report, keys, courses).read(_lines(stream, size))
+    # Where nothing is signed, and no key was known, that says enough.
+    if keys.silent and (report.signed or keys.known or keys.silent != NO_KEYRING):
+        report.notes.insert(
+            0,
+            f"the keyring was not asked ({keys.silent}): a ledger cut back to an older state would not show,"
+            f" nor one made anew with another key if {signing.public_file()} was replaced too",
+        )
     _sessions(report, courses, alive, names)
     return report
 
@@ -82,7 +87,7 @@ def remembered(seconds: float = signing.AT_START) -> Keys:
 
     known = signing.public_keys()
     if not signing.possible():
-        return Keys(known=known, silent="there is none" if known else "")
+        return Keys(known=known, silent=NO_KEYRING)
     try:
         public, newest = signing.keyring_state(seconds)
     except SecretError as error:

@@ -411,3 +411,15 @@ def test_only_the_first_signature_of_all_says_where_a_ledger_begins() -> None:
     signing.sign(SECONDS)
     told = [line for line in ledger.file().read_bytes().splitlines() if b'"event":"signature"' in line]
     assert ["first" in json.loads(line) for line in told] == [True, False]
+
+
+def test_without_a_keyring_any_key_might_have_signed(home: Path) -> None:
+    session("s0")
+    signing.sign(SECONDS)
+    vault.file().unlink()
+    signing.public_file().unlink()
+    report = verify()
+    assert report.signed and any("made anew with another key" in note for note in report.notes)
+    shutil.rmtree(paths.audit_dir())
+    session("s1")
+    assert verify().notes == []
