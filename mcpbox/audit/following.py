@@ -50,6 +50,8 @@ class Course(Struct):
     points: list[tuple[int, str]] = field(default_factory=list)
     closed: Line | None = None
     pruned: bool = False
+    #: how it ended before it was written anew
+    before: list[Line] = field(default_factory=list)
 
 
 class LedgerReader:
@@ -168,6 +170,8 @@ class LedgerReader:
             course.pruned = True
             self._removed[line.reason] += 1
         elif line.event == "rewrite":
+            if course.closed is not None:
+                course.before.append(course.closed)
             course.points, course.closed = [], line
             told = f"{course.name}: {line.changed} records of the session {line.session} were written anew"
             self._report.notes.append(f"{told}: {line.reason}")
@@ -211,6 +215,10 @@ def _verifies(line: Line, text: bytes) -> bool:
     return signing.verifies(line.key, line.signature, chain.digest(chain.encode(fields)))
 
 
+def _ends(line: Line) -> tuple[int, str, int, str]:
+    return line.count, line.head, line.torn, line.torn_hash
+
+
 class SessionReader:
     """One session's records, told of under its name."""
 
@@ -238,6 +246,12 @@ class SessionReader:
         self._report.records += count
         most = course.points[-1][0] if course.points else 0
         if (closed := course.closed) is not None:
+            ends = (count, hash_, len(torn), hashlib.sha256(torn).hexdigest() if torn else "")
+            if not self.told and ends != _ends(closed) and ends in map(_ends, course.before):
+                # Whoever was to write it anew was killed between the ledger's line and that.
+                text = f"{self._name}: the session {self._session} is as it was before it was to be written anew"
+                self._report.notes.append(text)
+                return
             if closed.count < most:
                 # Whoever closed a killed session counted what was left of it.
                 self.tell("cut", closed.count, f"{most - closed.count} of {most} records or more are missing")
@@ -247,7 +261,7 @@ class SessionReader:
                 self.tell("inserted", closed.count, f"{count - closed.count} records stand after its end")
             elif hash_ != closed.head and not self.told:
                 self.tell("changed", count - 1, "the last record is not what it was when the session was closed")
-            if (len(torn), hashlib.sha256(torn).hexdigest() if torn else "") != (closed.torn, closed.torn_hash):
+            if ends[2:] != (closed.torn, closed.torn_hash):
                 self.tell("changed", count, "what stands after the last whole record is not what stood there")
             return
         if count < most:

@@ -423,3 +423,30 @@ def test_without_a_keyring_any_key_might_have_signed(home: Path) -> None:
     shutil.rmtree(paths.audit_dir())
     session("s1")
     assert verify().notes == []
+
+
+def test_whoever_is_killed_between_the_ledgers_line_and_the_file_can_do_it_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = session("s0")
+    signed(off=False)
+
+    def killed(path: Path, target: Path) -> Path:
+        raise KeyboardInterrupt
+
+    def change(line: bytes) -> bytes:
+        return line.replace(b"value-to-take-out", b"*")
+
+    for _ in range(2):
+        with monkeypatch.context() as dying:
+            dying.setattr(Path, "replace", killed)
+            with pytest.raises(KeyboardInterrupt):
+                rewrite.rewrite(change)
+        report = verify()
+        assert report.problems == [] and any("as it was before" in note for note in report.notes)
+    assert rewrite.rewrite(change) == []
+    report = verify()
+    assert report.problems == [] and b"value-to-take-out" not in log.path.read_bytes()
+    assert not any("as it was before" in note for note in report.notes)
+    remade(log.path)
+    assert "changed" in kinds()
