@@ -27,6 +27,7 @@ from mcpbox.policy.base import (
     release,
     some,
 )
+from mcpbox.shown import plain
 
 Key = tuple[str, str]
 
@@ -46,6 +47,8 @@ ALL = ("pin", "allow", "allow")
 MOST_ASKED = 1000
 #: Characters of the differences that the user is shown in the host, which shows so much and on one line.
 QUESTION = 500
+#: … and of the names before them: what elicitation shows in all has to have room for both.
+NAMES = 240
 
 
 class Pins:
@@ -243,9 +246,8 @@ class Pins:
             return None
         self._asked |= {((each.kind, each.name), digest) for each, digest in asked}
         blocked = [each for each, _ in asked]
-        text = (
-            f"Approve what {self._rules.server} says of itself? {self._told(blocked)}. The host does not see it yet. "
-        )
+        names, server = plain(self._told(blocked), NAMES), self._rules.server
+        text = f"Approve what {server} says of itself ({len(blocked)})? {names}. The host does not see it yet. "
         text += self._differences(store, blocked)
         return Question(text, self._accepted(store, asked))
 

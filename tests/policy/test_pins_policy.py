@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mcpbox.definitions import MAX_DEFINITIONS
+from mcpbox.elicit import form
 from mcpbox.jsonrpc import Notification, Request, Response
 from mcpbox.pinning import store
 from mcpbox.pinning.store import Store
@@ -341,6 +342,16 @@ def test_a_question_is_short_however_much_has_changed(pins: Store) -> None:
     text = question(talk.verdict).text
     assert len(text) < 2000 and "…" in text and "mcpbox tools diff mail" in text
     assert isinstance(talk.verdict, Change) and len(talk.verdict.reason) < 1000
+
+
+def test_names_leave_room_for_what_is_said_of_how_much_there_is_to_see(pins: Store) -> None:
+    Talk(pins).lists(*(tool(f"{number}{'x' * 60}") for number in range(20)))
+    talk = Talk(pins)
+    shown = (tool(f"{number}{'x' * 60}", "y" * 5000) for number in range(10, 30))
+    talk.lists(*shown)
+    message = form(question(talk.verdict).text)["message"]
+    assert "(20)?" in message and "All of it: mcpbox tools diff mail. The beginning:" in message
+    assert message.endswith("y …")
 
 
 @pytest.mark.parametrize("rules", [{"new": "block"}, {"changed": "block"}, {"first": "wait"}])
