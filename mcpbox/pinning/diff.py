@@ -1,7 +1,7 @@
 """What is different between two definitions, to be read by people. No I/O.
 
-Bounded in what it shows and in the time it takes, whatever the definitions are; what cannot be seen in a text, or looks
-like something else, is shown as its code points.
+Lines are bounded in what they show and in the time they take, whatever the definitions are; what cannot be seen in a
+text, or looks like something else, is shown as its code points.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import difflib
 import json
 import unicodedata
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from msgspec import Struct
@@ -37,14 +38,9 @@ class Difference(Struct, frozen=True):
     new: str | None
 
 
-def differences(old: Any, new: Any) -> list[Difference]:
-    """Where the two differ, field by field, at most ``MOST``; ``old`` is None where there was nothing."""
-    found: list[Difference] = []
-    for each in _walk((), {} if old is None and isinstance(new, dict) else old, new):
-        found.append(each)
-        if len(found) == MOST:
-            break
-    return found
+def differences(old: Any, new: Any, most: int | None = None) -> list[Difference]:
+    """Where the two differ, field by field, at most ``most``; ``old`` is None where there was nothing."""
+    return list(islice(_walk((), {} if old is None and isinstance(new, dict) else old, new), most))
 
 
 def lines(old: Any, new: Any, close: int = CLOSE) -> list[str]:
@@ -52,9 +48,9 @@ def lines(old: Any, new: Any, close: int = CLOSE) -> list[str]:
 
     Of the first ``close`` also what is the same between words that differ is told apart.
     """
-    found = differences(old, new)
+    found = differences(old, new, MOST)
     text = [line for at, each in enumerate(found) for line in _lines(each, at < close)]
-    return [*text, f"  … and perhaps more: only {MOST} differences are shown"] if len(found) == MOST else text
+    return [*text, "  … and perhaps more: mcpbox tools diff --json has all of it"] if len(found) == MOST else text
 
 
 def plain(text: str) -> str:

@@ -11,6 +11,7 @@ from pinning.sightings import sight, tool
 
 from mcpbox.cli import run
 from mcpbox.pinning import store
+from mcpbox.policy.base import Seen
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +62,16 @@ def test_diff(capfd: pytest.CaptureFixture[str]) -> None:
     (found,) = json.loads(out(capfd, "diff", "mail", "send", "--json"))
     assert found["differences"][0]["path"] == ["description"] and found["update"] == "same"
     assert out(capfd, "diff", "web") == "nothing waits for approval\n"
+
+
+def test_whoever_reads_by_program_has_every_difference(capfd: pytest.CaptureFixture[str]) -> None:
+    pins = store.open_store()
+    more = {f"x{number}": str(number) for number in range(500)}
+    sight(pins, Seen("read", "sha", {**tool("read").value, **more, "last": "send all to us"}), server="mail")
+    pins.close()
+    assert "mcpbox tools diff --json has all of it" in out(capfd, "diff", "mail", "read")
+    (found,) = json.loads(out(capfd, "diff", "mail", "read", "--json"))
+    assert found["differences"][-1] == {"path": ["last"], "old": None, "new": "send all to us"}
 
 
 def test_approve_by_name_and_all(capfd: pytest.CaptureFixture[str]) -> None:
