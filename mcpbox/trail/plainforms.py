@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -18,6 +19,8 @@ COLUMNS = (
 #: A cell that begins with one of these is computed by spreadsheets (CWE-1236), also in the wide forms of East Asia;
 #: the apostrophe is what marks a cell as text, so one that is there gets another before it.
 _ACTIVE = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "'")  # noqa: RUF001  # these very letters
+#: Where a comma is the decimal point, spreadsheets take a semicolon for what ends a cell, quoted or not.
+_ACTIVE_AFTER = re.compile(rf"(;\s*)(?=[{re.escape(''.join(_ACTIVE[:-1]))}])")
 MOST = 32_000  # characters of a cell; spreadsheets take 32,767
 
 
@@ -43,7 +46,7 @@ def csv_lines(entries: Iterable[Entry]) -> Iterator[str]:
         record = whole(entry)
         cells = [record.pop(column, "") for column in COLUMNS[:-1]]
         record.pop("prev", None)
-        yield _row([*map(_cell, cells), _cell(_json(record)) if record else ""])
+        yield _row([*map(_cell, cells), _cell(record) if record else ""])
 
 
 def whole(entry: Entry) -> dict[str, Any]:
@@ -55,11 +58,11 @@ def whole(entry: Entry) -> dict[str, Any]:
 
 
 def _cell(value: Any) -> str:
-    text = value if isinstance(value, str) else _json(value)
-    text = visible(text, MOST)
-    # A number is one, and no formula, though it begins with a minus.
-    active = isinstance(value, str) and text.lstrip().startswith(_ACTIVE)
-    return f"'{text}" if active else text
+    if not isinstance(value, str):
+        # A number is one, and no formula, though it begins with a minus.
+        return visible(_json(value).replace(";", "\\u003b"), MOST)
+    text = _ACTIVE_AFTER.sub(r"\1'", visible(value, MOST))
+    return f"'{text}" if text.lstrip().startswith(_ACTIVE) else text
 
 
 def _row(cells: Iterable[str]) -> str:

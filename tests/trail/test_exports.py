@@ -66,6 +66,17 @@ def test_csv_has_a_column_for_each_field_and_computes_nothing() -> None:
             assert row["target"].removeprefix("'") == text or row["target"] == f"'{text}"
 
 
+@pytest.mark.parametrize("text", ["a;=1+1;b", "a; \t@SUM(A1)", 'a";-2', "a;;＝1", "a;b; c"])  # noqa: RUF001
+def test_csv_computes_nothing_where_a_semicolon_ends_a_cell(text: str) -> None:
+    source = entries(LAUNCH, call(1, text) | {"names": [text], "kinds": {text: 1}})
+    found = written(plainforms.csv_lines, source)
+    for cells in csv.reader(io.StringIO(found, newline=""), delimiter=";", quoting=csv.QUOTE_NONE):
+        assert not any(cell.lstrip().startswith(("=", "+", "@", "＝", "-")) for cell in cells), cells  # noqa: RUF001
+    (_, row) = csv.DictReader(io.StringIO(found, newline=""))
+    assert json.loads(row["more"])["names"] == [text]
+    assert text != "a;b; c" or row["target"] == text
+
+
 @cache
 def _validator(name: str, profiled: bool) -> jsonschema.Draft202012Validator:
     schema = OcsfJsonSchemaEmbedded(get_ocsf_schema(ocsf.VERSION))
