@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from mcpbox.errors import PackageError
 from mcpbox.packages.model import Package, Request, normalised
 from mcpbox.packages.pypi_front import WHEEL
 from mcpbox.packages.pypi_job import Reach, Source, run
-from mcpbox.packages.store import give, staging
+from mcpbox.packages.store import discard, give
 
 if TYPE_CHECKING:
     from mcpbox.packages.pypi_sources import Sources
@@ -48,7 +49,8 @@ def build(
     requirements: tuple[Package, ...] | None = None,
 ) -> Built:
     """Build ``source``, with exactly these requirements, or with what they come to today. Raises PackageError."""
-    with staging() as top:
+    top = Path(tempfile.mkdtemp(prefix="mcpbox-build-"))
+    try:
         give(top)
         work = top / "build"
         job: dict[str, Any] = {"work": str(work), "sources": True, "files": [_file(source.url, source.sha256)]}
@@ -64,6 +66,8 @@ def build(
         if named is None or normalised(named[1]) != source.name:
             raise PackageError(f"building {source.name} made {made!r}, which is no wheel of it", "do not use it")
         return Built(made, _taken(work, made), requirements)
+    finally:
+        discard(top)
 
 
 def files(packages: Sequence[Package]) -> list[dict[str, str]]:
