@@ -209,6 +209,10 @@ _CONFIGURATION = {"npm_config_userconfig": f"{HOME}/.npmrc", "npm_config_globalc
 
 def _build(name: str, places: Sequence[str], staging: Path, backend: str) -> None:
     """Run one package's install scripts. They see the tree, can change their own package, and reach nothing."""
+    for place in places:
+        # The scripts of a package that has it below may have put a link there, to anywhere on this machine.
+        if os.path.realpath(staging / place) != os.path.join(os.path.realpath(staging), place):
+            raise PackageError(f"{place} leads elsewhere since another install script ran", "do not use the package")
     first, *others = (staging / place for place in places)
     words = ("npm", "rebuild", name, f"--prefix={staging}", "--no-bin-links", "--foreground-scripts", *FLAGS)
     job = installer.Job(

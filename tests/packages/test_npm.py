@@ -236,6 +236,25 @@ def test_install_scripts_run_only_when_named_and_then_walled_in(
     assert list(outside.iterdir()) == []
 
 
+def test_install_scripts_cannot_lead_the_next_ones_out_of_the_tree(
+    registry: Registry, installs: Installs, backend: str, tmp_path: Path
+) -> None:
+    outer, inner, root = (f"{kind}-{backend}" for kind in ("a-leads", "b-follows", "led"))
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    outside.chmod(0o777)
+    swap = f"rm -rf node_modules/{inner} && ln -s {outside} node_modules/{inner}"
+    registry.publish(inner, "1.0.0", manifest={"scripts": {"install": "true"}})
+    registry.publish(outer, "1.0.0", manifest={"dependencies": {inner: "1"}, "scripts": {"install": swap}})
+    write = f"touch ../{outer}/node_modules/{inner}/file"
+    registry.publish(inner, "2.0.0", manifest={"scripts": {"install": write}})
+    registry.publish(root, "1.0.0", manifest={"dependencies": {outer: "1", inner: "2"}})
+    plan = installs.resolve(root, backend=backend)
+    with pytest.raises(PackageError, match="leads elsewhere since another install script ran"):
+        installs.install(plan, backend=backend, scripts=(outer, inner))
+    assert list(outside.iterdir()) == []
+
+
 def test_scripts_of_a_package_that_is_not_there_are_an_error(registry: Registry, installs: Installs) -> None:
     registry.publish("no-such-script", "1.0.0")
     plan = installs.resolve("no-such-script")
