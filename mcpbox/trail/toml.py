@@ -37,9 +37,10 @@ def inline(value: Any) -> str:
 
 
 def string(text: str) -> str:
-    """JSON's escapes are TOML's too, but for the one character that JSON lets stand. Raises ValueError."""
+    """JSON's escapes are TOML's too; of what JSON lets stand, a terminal obeys some. Raises ValueError."""
     text.encode()
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    shown = json.dumps(text, ensure_ascii=False)
+    return "".join(letter if letter.isprintable() else f"\\U{ord(letter):08x}" for letter in shown)
 
 
 def key(name: str) -> str:

@@ -169,9 +169,11 @@ def test_names_that_the_profile_no_longer_allows_are_only_told_of() -> None:
     assert found.tools.allow == ("x",) and "# drop_all: not allowed any more" in text
 
 
-@pytest.mark.parametrize("name", [*NASTY, "a*b", "[x]", "?", "a]", "[!a]", '"""', "#", "\\u0041"])
+@pytest.mark.parametrize("name", [*NASTY, "\x9b2J", "a*b", "[x]", "?", "a]", "[!a]", '"""', "#", "\\u0041"])
 def test_any_name_of_a_tool_is_itself_and_no_pattern(name: str) -> None:
-    _, found = suggested(call(1, name))
+    text, found = suggested(call(1, name))
+    # A terminal shows what is suggested.
+    assert all(line.isprintable() for line in text.split("\n"))
     for other in ("aab", "x", "z", "a"):
         different = list(replay(entries(call(1, other)), found, forms, Tally()))
         assert bool(different) is (other != name)
