@@ -225,12 +225,14 @@ def _signed() -> bool:
 
 def refused_lately() -> bool:
     """Whether somebody has said so since the last signature."""
-    since = chain.stamp(max(0, time.time_ns() - REFUSED_SECONDS * 1_000_000_000)).encode()
+    now = time.time_ns()
+    since, until = (chain.stamp(max(0, at)).encode() for at in (now - REFUSED_SECONDS * 1_000_000_000, now))
     for line in reversed(_tail()):
         if b'"event":"signature"' in line:
             return False
         if b'"event":"unsigned"' in line:
-            return line.partition(b'"time":"')[2][:27] > since
+            # A clock that was put back must not keep the keyring from being asked until it is that late again.
+            return since < line.partition(b'"time":"')[2][:27] <= until
     return False
 
 

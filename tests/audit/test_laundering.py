@@ -450,3 +450,13 @@ def test_whoever_is_killed_between_the_ledgers_line_and_the_file_can_do_it_again
     assert not any("as it was before" in note for note in report.notes)
     remade(log.path)
     assert "changed" in kinds()
+
+
+def test_a_keyring_that_did_not_answer_by_a_clock_put_back_since_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    session("s0")
+    now = time.time_ns()
+    with monkeypatch.context() as later:
+        later.setattr(time, "time_ns", lambda: now + 400 * DAY)
+        append(event="unsigned", reason="it is locked")
+        assert signing.refused_lately()
+    assert not signing.refused_lately() and signing.sign(SECONDS, unasked=True) is not None
