@@ -21,6 +21,8 @@ from mcpbox.pinning.store import Pin, Store
 from mcpbox.policy.definitions_scan import attack_of
 from mcpbox.shown import plain
 
+#: Characters of a name that go on record.
+NAMED = 100
 COLOURS = {"approved": "green", "new": "yellow", "changed": "red", "-": "red", "+": "green"}
 
 
@@ -78,7 +80,7 @@ def approve(server: str, names: Sequence[str], everything: bool, yes: bool) -> i
         if not (yes or terminal.ask(f"Approve {'this' if len(chosen) == 1 else f'these {len(chosen)}'}?")):
             click.echo("nothing was approved")
             return 1
-        commanded(f"tools approve {server}", [f"{pin.kind} {pin.name} {pin.pending}".strip() for pin in chosen])
+        commanded(f"tools approve {server}", [_recorded(pin, pin.pending) for pin in chosen])
         count = pins.approve(server, [(pin.kind, pin.name, pin.pending) for pin in chosen], by="user")
     click.echo(f"approved: {count}; a running host sees it when it next asks for the list")
     if count < len(chosen):
@@ -91,7 +93,7 @@ def revoke(server: str, names: Sequence[str], everything: bool) -> int:
     with _opened() as pins:
         approved = [pin for pin in pins.pins(_known(pins, server)) if pin.approved]
         chosen = _selected(approved, names, everything, server, "is approved")
-        commanded(f"tools revoke {server}", [f"{pin.kind} {pin.name} {pin.approved}".strip() for pin in chosen])
+        commanded(f"tools revoke {server}", [_recorded(pin, pin.approved) for pin in chosen])
         count = pins.revoke(server, [(pin.kind, pin.name) for pin in chosen])
     click.echo(f"no longer approved: {count}")
     return 0
@@ -134,6 +136,11 @@ def _chosen(among: Sequence[Pin], names: Sequence[str], server: str) -> list[Pin
             raise UsageError(f"nothing of {server or 'any server'} that this is about is called {name!r}", hint)
         found += own
     return list(dict.fromkeys(found))
+
+
+def _recorded(pin: Pin, digest: str) -> str:
+    """As it goes on record, which cuts what is long: the name, and not which definition of it."""
+    return f"{pin.kind} {pin.name[:NAMED]} {digest}"
 
 
 def _label(pin: Pin) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pinning.sightings import sight, tool
 
+from mcpbox.audit import reading
 from mcpbox.cli import run
 from mcpbox.pinning import store
 from mcpbox.policy.base import Seen
@@ -79,6 +80,19 @@ def test_approve_by_name_and_all(capfd: pytest.CaptureFixture[str]) -> None:
     assert statuses(capfd) == {"read": "approved", "send": "approved", "\u202ewipe": "new"}
     assert "approved: 1" in out(capfd, "approve", "mail", "<U+202E>wipe", "--yes")
     assert out(capfd, "approve", "mail", "--all", "--yes") == "nothing of mail waits for approval\n"
+
+
+def test_which_definition_was_approved_is_on_record_however_long_its_name_is(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    long = tool("n" * 1000)
+    pins = store.open_store()
+    sight(pins, long, server="mail")
+    pins.close()
+    out(capfd, "approve", "mail", long.name, "--yes")
+    out(capfd, "revoke", "mail", long.name)
+    done = [record for log in reading.sessions(["mcpbox"]) for record in log.records() if record["event"] == "command"]
+    assert [record["about"] for record in done] == [[f"tool {'n' * 100} {long.digest}"]] * 2
 
 
 def test_nobody_to_ask_approves_nothing(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
