@@ -82,7 +82,8 @@ def show(name: str, as_json: bool, sbom: bool) -> int:
         click.echo(f"{'previous':<14}{entry.previous.version}, kept until {entry.version} has started")
     for package in plan.packages if plan else ():
         script = "  (install script)" if package.scripts else ""
-        click.echo(f"  {plain(package.name)} {package.version}{script}")
+        # Of what a package bundles, both are what the bundle says.
+        click.echo(plain(f"  {package.name} {package.version}{script}"))
     return 0
 
 

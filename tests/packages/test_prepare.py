@@ -23,7 +23,7 @@ from wire import Host, eventually
 from mcpbox import cli, command, config
 from mcpbox.errors import PackageError
 from mcpbox.packages import lock, prepare, spec, store, vet
-from mcpbox.packages.model import Request
+from mcpbox.packages.model import Package, Request
 
 NAME = "zweig-tools"
 KEY = f"pypi:{NAME}"
@@ -123,6 +123,20 @@ def test_a_host_gets_the_server_on_the_first_start_and_later_ones_need_no_index(
     for words in (("uvx", NAME), ("uvx", NAME), ("env", "A=1", "pipx", "run", NAME, "plain")):
         with wrapped(*words) as host:
             assert version_of(host) == "1.0"
+
+
+def test_what_a_bundle_says_of_itself_gives_no_orders_to_a_terminal(
+    wheels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(wheels, "1.0")
+    entry = pin()
+    plan = lock.plan(tree_of(entry).tree)
+    assert plan is not None
+    plan = replace(plan, packages=(*plan.packages, Package("in\x1b[2Jner", "1\x1b]0;title\x07", "", "")))
+    lock.keep_plan(plan)
+    lock.put(KEY, replace(entry, trees={lock.variant(BACKEND): replace(tree_of(entry), tree=lock.tree_name(plan))}))
+    code, out, _ = run("show", KEY, capsys=capsys)
+    assert code == 0 and "  in [2Jner 1 ]0;title" in out and "\x1b" not in out
 
 
 def test_what_runs_a_package_is_not_of_the_directory_that_the_host_has_open(
