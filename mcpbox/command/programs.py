@@ -50,11 +50,11 @@ def resolve(words: list[str], environment: dict[str, str], place: Place, *, scri
     """The command that ``words`` names, behind ``scripts`` scripts that name it. Raises UsageError."""
     program = _find(words[0], place)
     arguments = words[1:]
-    if shebang := _shebang(program):
+    if interpreter := shebang(program):
         if scripts == MAX_SCRIPTS:
             raise UsageError(f"{program}: its first line leads to one script after the other")
         # A console script or a script of the user's: the interpreter is the program, the script its first argument.
-        return resolve([*shebang, program, *arguments], environment, place, scripts=scripts + 1)
+        return resolve([*interpreter, program, *arguments], environment, place, scripts=scripts + 1)
     name = os.path.basename(program)
     if _NODE.fullmatch(name) or _NODE.fullmatch(os.path.basename(words[0])):
         return _node(program, arguments, environment, place)
@@ -288,7 +288,8 @@ def _unshim(path: str, place: Place) -> str:
     return found
 
 
-def _shebang(program: str) -> list[str]:
+def shebang(program: str) -> list[str]:
+    """The words of a script that start its interpreter; none for what is started by itself. Raises UsageError."""
     try:
         with open(program, "rb") as file:
             line = file.readline(512)

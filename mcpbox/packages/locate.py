@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from mcpbox.command import programs
 from mcpbox.command.model import Command
-from mcpbox.errors import Unprepared
+from mcpbox.errors import PackageError, Unprepared
 from mcpbox.packages import lock, spec, starts, store
 from mcpbox.packages.model import Plan, Request
 
@@ -67,6 +67,7 @@ def locate(
         program = start[0] if "/" in start[0] else f"/usr/bin/{start[0]}"
         found = Command((program, *start[1:], *request.arguments), interpreter(start))
     else:
+        _require_common(start[0])
         # From home: a package is the same one whatever the host has open, which might have an interpreter of its own.
         found = programs.resolve([*start, *request.arguments], {}, replace(place, cwd=place.home))
     # The whole tree, whatever of it the program's place suggests; and the interpreter's, if that has one.
@@ -84,3 +85,13 @@ def locate(
         files = [Path(os.path.realpath(lock.file())), directory / store.MANIFEST]
         starts.remember(words, place.path, backend, command, directory, files)
     return command
+
+
+def _require_common(program: str) -> None:
+    """Raise PackageError where a package names its interpreter by a place that is neither the system's nor in PATH.
+
+    What an interpreter lies in is shown to the server, and would be whatever of the user's the package likes.
+    """
+    named = next(iter(programs.shebang(program)), "") if "/" in program else ""
+    if "/" in named and not os.path.normpath(named).startswith(programs.SYSTEM):
+        raise PackageError(f"{program} wants to be run by {named}", "a package has to name its interpreter: env NAME")

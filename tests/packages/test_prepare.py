@@ -158,6 +158,30 @@ def test_what_runs_a_package_is_not_of_the_directory_that_the_host_has_open(
     assert argv(checkout) == argv(home) and not argv(home)[0].startswith(str(checkout))
 
 
+@pytest.mark.parametrize("first", ["{private}/bin/run", "~/{below}/bin/run", "/usr/..{private}/bin/run"])
+def test_a_package_does_not_choose_what_of_the_user_s_it_is_shown(first: str, home: Path, tmp_path: Path) -> None:
+    """The tree that an interpreter lies in is mounted."""
+    private = tmp_path / "private"
+    (private / "bin").mkdir(parents=True)
+    (private / "lib").mkdir()
+    (private / "bin" / "run").symlink_to("/bin/sh")
+    with store.staging() as staging:
+        package = staging / "node_modules" / "chooses"
+        package.mkdir(parents=True)
+        (package / "package.json").write_text('{"bin": "run"}')
+        (package / "run").write_text(f"#!{first.format(private=private, below=os.path.relpath(private, home))}\n")
+        (package / "run").chmod(0o755)
+        manifest = store.adopt(staging, "a" * 64)
+        request = Request("npm", ("chooses",))
+        trees = {lock.variant(BACKEND): lock.Tree("a" * 64, manifest)}
+        lock.put(
+            request.key,
+            lock.Entry("npm", request.packages, "chooses", "1.0.0", "", "", "", "user", "1.0.0", trees),
+        )
+    with pytest.raises(PackageError, match="wants to be run by"):
+        command.resolve(["npx", "chooses"], path=os.environ["PATH"], cwd="/", home=str(home), backend=lambda _: BACKEND)
+
+
 ENSURE = f"""
 import sys, time
 from mcpbox.errors import McpboxError, Unprepared
