@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -265,6 +267,39 @@ def test_env_becomes_environment(argv: tuple[str, ...], home: Path) -> None:
     real = os.path.realpath("/usr/bin/true")
     found = resolve(*argv[:-1], argv[-1].replace("/usr/bin/env", real), home=home)
     assert found.environment == {"A": "1"} and found.argv == (real,)
+
+
+ENDLESS = """
+import resource, sys
+from mcpbox import command
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+words, home = sys.argv[2:], sys.argv[1]
+print(command.resolve(words, path="/usr/bin:/bin", cwd=home, home="/nowhere").identities)
+"""
+
+
+@pytest.mark.parametrize(
+    ("endless", "words"),
+    [
+        ("node_modules/a/package.json", ["node", "node_modules/a/x.js"]),
+        ("venv/lib/python3.11/site-packages/a.pth", ["venv/bin/python", "x.py"]),
+        ("venv/lib/python3.11/site-packages/a-1.dist-info/RECORD", ["venv/bin/python", "-m", "a"]),
+    ],
+)
+def test_a_file_without_an_end_is_not_read_through(endless: str, words: list[str], tmp_path: Path) -> None:
+    """A checkout may have a link in the place of any of these."""
+    (tmp_path / "node_modules" / "a").mkdir(parents=True)
+    (tmp_path / "node_modules" / "a" / "x.js").touch()
+    (tmp_path / "x.py").touch()
+    (tmp_path / "venv" / "bin").mkdir(parents=True)
+    (tmp_path / "venv" / "bin" / "python").symlink_to("/usr/bin/python3")
+    (tmp_path / "venv" / "pyvenv.cfg").touch()
+    (tmp_path / endless).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / endless).symlink_to("/dev/zero")
+    done = subprocess.run(
+        [sys.executable, "-c", ENDLESS, tmp_path, *words], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "()\n", done.stderr
 
 
 def test_a_line_in_one_word_is_split(home: Path) -> None:

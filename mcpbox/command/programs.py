@@ -21,6 +21,8 @@ SYSTEM = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/")
 #: Interpreter options that take a value of their own, so that the value is not taken for the script.
 NODE_VALUED = {"-r", "--require", "--import", "--loader", "--experimental-loader", "-C", "--conditions", "--env-file"}
 PYTHON_VALUED = {"-W", "-X", "--check-hash-based-pycs"}
+#: Of a file beside the server's code, which may be a link to one without an end.
+MOST = 32 << 20
 #: As many interpreters that are scripts themselves as Linux follows.
 MAX_SCRIPTS = 4
 PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "requirements.txt")
@@ -132,7 +134,7 @@ def _node_identity(script: str) -> Iterator[str]:
     name = "/".join(rest.split("/")[: 2 if rest.startswith("@") else 1])
     try:
         with open(f"{before}/node_modules/{name}/package.json", "rb") as file:
-            stated = msgspec.json.decode(file.read())
+            stated = msgspec.json.decode(file.read(MOST))
     except (OSError, ValueError):
         return
     if isinstance(stated, dict) and stated.get("name") == name:
@@ -199,7 +201,7 @@ def _path_files(venv: str) -> Iterator[str]:
             if not name.endswith(".pth"):
                 continue
             with open(f"{site}/{name}", encoding="utf-8", errors="replace") as file:
-                for line in file.read().splitlines():
+                for line in file.read(MOST).splitlines():
                     if line.startswith("/") and os.path.isdir(line):
                         yield line
 
@@ -220,7 +222,7 @@ def _recorded(prefix: str, entries: tuple[str, ...]) -> tuple[str, ...]:
                 continue
             try:
                 with open(f"{site}/{name}/RECORD", encoding="utf-8", errors="replace") as file:
-                    lines = file.read().splitlines()
+                    lines = file.read(MOST).splitlines()
                 if any(line.startswith(entries) for line in lines):
                     from mcpbox.packages.model import normalised
 

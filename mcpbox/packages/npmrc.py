@@ -30,6 +30,8 @@ CLIENT_FILES = ("certfile", "keyfile")
 #: Credentials for any registry at all; npm 9 refuses them too.
 UNSCOPED = ("_auth", "_authToken", "_password", "username")
 FORM = "accepted: http[s]://HOST[:PORT]/[PATH/]"
+#: Bytes of a file: a checkout's may be a link to one without an end.
+MOST = 1 << 20
 #: Below HOME.
 DIRECTORY = ".npm-sources"
 
@@ -180,7 +182,11 @@ def _from_environment(environment: Mapping[str, str]) -> Values:
 def _file(path: Path, variable: Callable[[str], str | None]) -> Values:
     """The settings of one file; those that need a variable which is not set are left out."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(MOST + 1)
+        if len(data) > MOST:
+            raise ValueError(f"larger than {MOST >> 20} MiB")
+        text = data.decode()
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:

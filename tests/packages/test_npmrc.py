@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,6 +28,26 @@ def values(tmp_path: Path, environment: Mapping[str, str] | None = None, **files
 
 def sources(given: npmrc.Values, tmp_path: Path, environment: Mapping[str, str] | None = None) -> npmrc.Sources:
     return npmrc.sources(given, lambda: "https://default.example.com", environment or {}, tmp_path, tmp_path, "/inside")
+
+
+ENDLESS = """
+import resource, sys
+from pathlib import Path
+from mcpbox.errors import PackageError
+from mcpbox.packages import npmrc
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+try:
+    npmrc.sources({"registry": "https://a.example.com"}, str, {}, Path(sys.argv[1]), Path("/nowhere"), "/inside")
+except PackageError as error:
+    print(error.message)
+"""
+
+
+def test_a_project_s_file_without_an_end_is_not_read_through(tmp_path: Path) -> None:
+    """As a checkout can have it: a link."""
+    (tmp_path / ".npmrc").symlink_to("/dev/zero")
+    done = subprocess.run([sys.executable, "-c", ENDLESS, tmp_path], capture_output=True, text=True, check=False)
+    assert done.stdout == f"{tmp_path}/.npmrc: cannot be read: larger than 1 MiB\n", done.stderr
 
 
 @pytest.mark.parametrize(
