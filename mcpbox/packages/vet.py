@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 #: Most malicious releases are found and withdrawn within days.
 YOUNG = timedelta(days=3)
 MALICIOUS = "malicious: "
+#: Seconds that all of a registry's answers may take.
+PATIENCE = 600.0
 
 
 class Verdict(Struct, frozen=True, tag=True):
@@ -97,7 +99,13 @@ class Judging:
     def verdict(self) -> Verdict:
         """Wait for it. Raises PackageError for what no approval can mend."""
         if self._verdict is None:
-            output, errors = self._process.communicate()
+            try:
+                output, errors = self._process.communicate(timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                raise PackageError(
+                    f"where {self._plan.root.name} comes from could not be verified within {PATIENCE:.0f} s",
+                    "try again; is the registry up?",
+                ) from None
             try:
                 said = msgspec.json.decode(output, type=Verdict | _Refusal)
             except msgspec.DecodeError:

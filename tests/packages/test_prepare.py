@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -23,7 +24,7 @@ from wire import Host, eventually
 from mcpbox import cli, command, config
 from mcpbox.errors import PackageError
 from mcpbox.packages import lock, prepare, spec, store, vet
-from mcpbox.packages.model import Package, Request
+from mcpbox.packages.model import Package, Plan, Request
 
 NAME = "zweig-tools"
 KEY = f"pypi:{NAME}"
@@ -123,6 +124,20 @@ def test_a_host_gets_the_server_on_the_first_start_and_later_ones_need_no_index(
     for words in (("uvx", NAME), ("uvx", NAME), ("env", "A=1", "pipx", "run", NAME, "plain")):
         with wrapped(*words) as host:
             assert version_of(host) == "1.0"
+
+
+def test_a_registry_that_never_answers_does_not_keep_a_verdict_for_ever(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vet, "PATIENCE", 0.5)
+    package = Package("silent", "1.0.0", "", "")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        (home / ".npmrc").write_text(f"registry=http://localhost:{server.getsockname()[1]}/\n")
+        with (
+            vet.Judging(Plan("npm", package, (package,), b""), BACKEND) as judging,
+            pytest.raises(PackageError, match="could not be verified within"),
+        ):
+            judging.verdict()
 
 
 def test_what_a_bundle_says_of_itself_gives_no_orders_to_a_terminal(
