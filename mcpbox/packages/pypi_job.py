@@ -171,14 +171,17 @@ def _local(host: str) -> bool:
 def run(
     verb: str, found: Sources | None, reach: Reach, request: Request, backend: str, work: Path, values: dict[str, Any]
 ) -> Outcome:
-    """Run ``pypi_inside`` and give it what its indexes turn out to lead to. Raises PackageError, BackendError."""
+    """Run ``pypi_inside`` and give it what its indexes turn out to lead to; where ``found`` is None, that is nothing.
+
+    Raises PackageError, BackendError.
+    """
     import importlib.util
 
     from mcpbox.packages.installer import Job
     from mcpbox.packages.pypi_sources import Sources
     from mcpbox.packages.pypi_web import origin
 
-    found = found or Sources(())
+    alone, found = found is None, found or Sources(())
     own = importlib.util.find_spec("pip")
     pip = os.path.dirname(own.origin) if own and own.origin else ""
     here = Path(__file__).parent
@@ -219,6 +222,9 @@ def run(
             raise PackageError(outcome.error, outcome.hint)
         if not outcome.wanted:
             return outcome
+        if alone:
+            # A build can speak in the place of what started it.
+            raise PackageError(f"what is to run without a network wants to reach {outcome.wanted}", "do not use it")
         extend(reach, outcome.wanted, found)
     raise PackageError(f"the index leads on and on, at last to {outcome.wanted}", "name its place in the configuration")
 

@@ -24,7 +24,7 @@ from wire import eventually
 
 from mcpbox import config
 from mcpbox.errors import PackageError
-from mcpbox.packages import pypi, pypi_build, pypi_inside, pypi_job, pypi_sources, pypi_web
+from mcpbox.packages import pypi, pypi_build, pypi_inside, pypi_job, pypi_sources, pypi_web, store
 from mcpbox.packages.model import Plan, Request
 from mcpbox.packages.pypi_sources import Index as Source
 
@@ -294,6 +294,18 @@ def test_source_distribution_is_built_for_whom_that_is_allowed(
     index.put("maker", "3.0", wheel("maker", "3.0", {"maker.py": "WORD = 'evil'\n"}))
     with pytest.raises(PackageError, match=r"maker-3.0-py3-none-any.whl is not the file that was promised"):
         pypi.install(plan, backend, place.fresh(), scripts=["made-server"])
+
+
+def test_what_is_to_run_without_a_network_is_given_none_for_the_asking(place: Place) -> None:
+    """Whatever it prints, which a build may have had a hand in."""
+    url = "https://files.example/leaf-1.0-py3-none-any.whl"
+    job = {"files": [{"url": url, "sha256": "0" * 64}]}
+    reach = pypi_job.Reach([], [], [])
+    work = place.fresh()
+    store.give(work)
+    with pytest.raises(PackageError, match=r"without a network wants to reach https://files\.example:443"):
+        pypi_job.run("fetch", None, reach, Request("pypi", ()), place.backend, work, job)
+    assert reach.rules == []
 
 
 def test_source_distribution_is_built_for_nobody_else(place: Place, index: Index, home: Path) -> None:
