@@ -56,6 +56,7 @@ def package(root: Path, name: str, script: str = "dist/index.js") -> Path:
         (("docker", "run", "-i"), "without an image"),
         (("x\0y",), "NUL"),
         (("env", "-i", "KEY=hidden", "x"), "behind env"),
+        (("sh", "-c", "KEY=hidden"), "behind env"),
         (("npx", "-y", "git+https://x:hidden@h.example/y.git"), "git+https://…@h.example/y.git: a repository"),
         (("x --key 'hidden",), "one line: No closing quotation"),
     ],
@@ -262,7 +263,15 @@ def test_a_virtual_environment_names_the_distribution(home: Path) -> None:
         assert found.environment["VIRTUAL_ENV"] == str(venv)
 
 
-@pytest.mark.parametrize("argv", [("env", "A=1", "/usr/bin/env"), ("env", "-S", "A=1 /usr/bin/env")])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("env", "A=1", "/usr/bin/env"),
+        ("env", "-S", "A=1 /usr/bin/env"),
+        ("sh", "-c", "A=1 /usr/bin/env"),
+        ("A=1 /usr/bin/env",),
+    ],
+)
 def test_env_becomes_environment(argv: tuple[str, ...], home: Path) -> None:
     real = os.path.realpath("/usr/bin/true")
     found = resolve(*argv[:-1], argv[-1].replace("/usr/bin/env", real), home=home)

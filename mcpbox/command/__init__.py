@@ -56,7 +56,7 @@ def plain(argv: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         if "\0" in word:
             raise UsageError("an argument contains a NUL character")
     if len(words) == 1 and " " in words[0] and not os.path.exists(words[0]):
-        words = _split(words[0])
+        words = _line(words[0])
     environment: dict[str, str] = {}
     return _unwrap(words, environment), environment
 
@@ -93,11 +93,17 @@ def _unwrap(words: list[str], environment: dict[str, str]) -> list[str]:
                     f"{name} -c with more than one plain command cannot be sandboxed as one server",
                     "give the server's own command, or put the line in a script",
                 )
-            words = _split(words[2])
+            words = _line(words[2])
         elif name in ("cmd", "cmd.exe") and len(words) > 2 and words[1].lower() == "/c":
             raise UsageError("cmd /c is for Windows", "leave it out: give the command after it")
         else:
             return words
+
+
+def _line(line: str) -> list[str]:
+    """A shell's line as words; it may begin with variables, whose values no error may name."""
+    words = _split(line)
+    return ["env", *words] if _ASSIGNMENT.fullmatch(words[0]) else words
 
 
 def _split(line: str) -> list[str]:
