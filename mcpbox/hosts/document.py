@@ -17,6 +17,9 @@ from mcpbox.hosts.model import Format, Key
 #: Containers nested deeper than this are refused. No host's file needs it, and whatever walks the values recurses.
 MAX_DEPTH = 128
 
+#: … and files of more values, each of which takes some hundreds of bytes of memory: a project may bring any file.
+MAX_VALUES = 500_000
+
 #: What can be written: text, numbers, truth values, nothing, and lists and tables of these.
 Value = str | int | bool | None | list[Any] | dict[str, Any]
 
@@ -125,6 +128,10 @@ def place(text: str, offset: int) -> tuple[int, int]:
     before = text[:offset].replace("\r\n", "\n").replace("\r", "\n")
     line = before.count("\n") + 1
     return line, len(before) - (before.rfind("\n") + 1) + 1
+
+
+def too_many(text: str, offset: int) -> DocumentError:
+    return error_at(text, offset, f"more than {MAX_VALUES:,} values")
 
 
 def error_at(text: str, offset: int, message: str) -> DocumentError:

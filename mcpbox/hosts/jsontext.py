@@ -11,7 +11,7 @@ import json
 import re
 from typing import Any
 
-from mcpbox.hosts.document import MAX_DEPTH, DocumentError, Value, error_at
+from mcpbox.hosts.document import MAX_DEPTH, MAX_VALUES, DocumentError, Value, error_at, too_many
 from mcpbox.hosts.flow import Flow
 from mcpbox.hosts.model import Format
 from mcpbox.hosts.tree import Frozen, Node, Tree
@@ -114,7 +114,10 @@ class JsonDocument(Tree):
             return Node("table", at, at)
         root: Node | None = None
         containers: list[Node] = []
+        count = 0
         while True:
+            if (count := count + 1) > MAX_VALUES:
+                raise too_many(text, at)
             inside = containers[-1] if containers else None
             table = inside is not None and inside.kind == "table"
             found = (grammar.member if table else grammar.item).match(text, at)

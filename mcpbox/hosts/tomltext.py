@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from mcpbox.hosts.document import MAX_DEPTH, DocumentError, Edit, Value, error_at
+from mcpbox.hosts.document import MAX_DEPTH, MAX_VALUES, DocumentError, Edit, Value, error_at, too_many
 from mcpbox.hosts.flow import Flow
 from mcpbox.hosts.tree import Frozen, Layout, Node, Tree, freeze
 
@@ -45,6 +45,9 @@ class TomlDocument(Tree):
 
     def __init__(self, text: str) -> None:
         at = 1 if text.startswith("\ufeff") else 0
+        # As many as there can be: tomllib would keep them all before the scanner sees the first.
+        if sum(map(text.count, ",=[")) > MAX_VALUES:
+            raise too_many(text, 0)
         try:
             values = freeze(tomllib.loads(text[at:]))
         except RecursionError:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from mcpbox.hosts.document import MAX_DEPTH, Edit, Value, error_at
+from mcpbox.hosts.document import MAX_DEPTH, MAX_VALUES, Edit, Value, error_at, too_many
 from mcpbox.hosts.flow import Flow
 from mcpbox.hosts.model import Key
 from mcpbox.hosts.tree import Frozen, Layout, Node, Tree, freeze
@@ -268,11 +268,14 @@ class _Builder:
         self.root = found or Node("table", self.offset, self.offset)
 
     def _events(self) -> Iterator[yaml.Event]:
-        documents = 0
+        documents = count = 0
         for event in yaml.parse(self.text[self.offset :], Loader=_LOADER):
             documents += isinstance(event, yaml.DocumentStartEvent)
             if documents > 1:
                 raise error_at(self.text, self._at(event.start_mark), "a second document in the file")
+            # Two for a pair, or for a list.
+            if (count := count + 1) > 2 * MAX_VALUES:
+                raise too_many(self.text, self._at(event.start_mark))
             yield event
 
     def _at(self, mark: Any) -> int:

@@ -8,7 +8,7 @@ from hosts import written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcpbox.hosts.document import MAX_DEPTH, Document, DocumentError, Edit, apply, inverse, parse
+from mcpbox.hosts.document import MAX_DEPTH, MAX_VALUES, Document, DocumentError, Edit, apply, inverse, parse
 from mcpbox.hosts.model import Format, Key
 
 FORMATS: tuple[Format, ...] = ("jsonc", "json5", "toml", "yaml")
@@ -324,6 +324,20 @@ def test_what_cannot_be_read_is_refused_with_its_place(
 def test_deep_nesting_is_refused(format: Format, text: str) -> None:
     with pytest.raises(DocumentError):
         parse(f"x = {text}" if format == "toml" else text, format)
+
+
+@pytest.mark.parametrize(
+    ("format", "text"),
+    [
+        ("json", "[" + "1," * MAX_VALUES + "1]"),
+        ("json5", "[" + "[],\n" * MAX_VALUES + "1]"),
+        ("toml", "x = [" + "1," * MAX_VALUES + "1]"),
+        ("yaml", "[" + "a: 1," * MAX_VALUES + "1]"),
+    ],
+)
+def test_a_file_of_very_many_values_is_refused(format: Format, text: str) -> None:
+    with pytest.raises(DocumentError, match="more than 500,000 values"):
+        parse(text, format)
 
 
 def test_deep_dotted_keys_are_refused() -> None:
