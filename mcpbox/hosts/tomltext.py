@@ -16,6 +16,9 @@ from mcpbox.hosts.document import MAX_DEPTH, MAX_VALUES, DocumentError, Edit, Va
 from mcpbox.hosts.flow import Flow
 from mcpbox.hosts.tree import Frozen, Layout, Node, Tree, freeze
 
+#: The parts of a dotted key, squared, of all keys: so grows the time that tomllib takes; these are about two seconds.
+MAX_DOTTED = 100_000_000
+
 _SPACE = re.compile(r"[ \t\r\n]++|(#[^\r\n]*+)")
 _SPACES = re.compile(r"(?>(?:[ \t\r\n]++|#[^\r\n]*+)*)")
 _BLANK = re.compile(r"[ \t]*+")
@@ -48,6 +51,8 @@ class TomlDocument(Tree):
         # As many as there can be: tomllib would keep them all before the scanner sees the first.
         if sum(map(text.count, ",=[")) > MAX_VALUES:
             raise too_many(text, 0)
+        if sum(line.count(".") ** 2 for line in text.split("\n")) > MAX_DOTTED:
+            raise error_at(text, 0, "keys of very many parts")
         try:
             values = freeze(tomllib.loads(text[at:]))
         except RecursionError:

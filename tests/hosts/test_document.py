@@ -344,6 +344,10 @@ def test_deep_dotted_keys_are_refused() -> None:
     for text in (f"{'a.' * 10_000}a = 1", f"[{'a.' * 10_000}a]"):
         with pytest.raises(DocumentError, match="nested deeper than"):
             parse(text, "toml")
+    # One of these takes tomllib half a minute, and 1,000,000 parts an hour.
+    for text in (f"{'a.' * 40_000}a = 1", f"[{'a.' * 40_000}a]", f"x = {{ {'a.' * 40_000}a = 1 }}"):
+        with pytest.raises(DocumentError, match="keys of very many parts"):
+            parse(text, "toml")
 
 
 @pytest.mark.parametrize("format", ["json", "json5", "yaml"])
