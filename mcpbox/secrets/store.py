@@ -93,9 +93,12 @@ class Store:
             if not owner.startswith(("npm:", "pypi:", "image:", "file:/")):
                 raise UsageError(f"{owner!r} is nothing that a secret can be for", f"accepted: --for {IDENTITY}")
         held.hold(str(ref), value)
+        place = self._active()
+        with suppress(DamagedSecret):
+            # It may have to be unlocked by its user, and nobody else waits for that.
+            place.get(ref)
         with index.locked():
             before = index.load().get(ref)
-            place = self._active()
             try:
                 old = place.get(ref)
             except DamagedSecret:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -133,6 +134,17 @@ class Forgetful(vault.Vault):
 
     def set(self, reference: Reference, value: str) -> None:
         super().set(reference, "other" if value == "new" else value)
+
+
+def test_nobody_waits_for_the_passphrase_that_another_is_asked_for(home: Path) -> None:
+    vault.create("passphrase", passphrase="correct horse")
+
+    def ask() -> str:
+        with open(index.file().with_suffix(".lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return "correct horse"
+
+    open_store(ask=ask).set(REF, "one", OWNERS)
 
 
 def test_what_does_not_come_back_is_an_error_and_the_old_value_stays(home: Path) -> None:
