@@ -246,6 +246,16 @@ def test_the_user_is_told_where_the_values_still_are(
     assert not [secret for secret in SECRETS if secret in said]
 
 
+def test_a_backup_of_the_file_by_another_name_is_told(
+    service: SecretService, config: Path, home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (backup,) = configfile.backups(str(config))
+    config.rename(home / "settings.json")
+    config.symlink_to(home / "settings.json")
+    assert run() == 1
+    assert f"{backup}, mcpbox's own backup of another file, or of this one by another name" in capfd.readouterr().err
+
+
 def test_a_server_that_is_not_behind_mcpbox_keeps_its_secrets(
     service: SecretService, first: str, home: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -164,7 +165,8 @@ def _warn(file: Surveyed, moved: Sequence[Candidate]) -> None:
             )
     secrets = [each.value for each in moved]
     others = [path for path in _everywhere(()) if path != file.real]
-    for copy in copies.find(secrets, file.real, others, home=paths.home(), environ=os.environ):
+    where: dict[str, Any] = {"home": paths.home(), "environ": os.environ, "backups": configfile.all_backups()}
+    for copy in copies.find(secrets, file.real, others, **where):
         terminal.say(f"{copy.path}, {copy.what}, still holds a value that was moved", copy.remedy)
     click.echo("  a server that runs now keeps the old values until its host starts it again")
 

@@ -139,6 +139,11 @@ def backups(path: str) -> list[Path]:
     return sorted(_backups_of(_real(path)).glob("*.backup"))
 
 
+def all_backups() -> list[Path]:
+    """The kept copies of every file."""
+    return sorted((paths.state_dir() / "backups").glob("*/*.backup"))
+
+
 def _real(path: str) -> str:
     try:
         return os.path.realpath(path, strict=True)

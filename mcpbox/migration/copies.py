@@ -55,17 +55,25 @@ class Copy(Struct, frozen=True, order=True):
 
 
 def find(
-    values: Iterable[str], file: str, others: Iterable[str] = (), *, home: Path, environ: Mapping[str, str]
+    values: Iterable[str],
+    file: str,
+    others: Iterable[str] = (),
+    *,
+    home: Path,
+    environ: Mapping[str, str],
+    backups: Iterable[Path] = (),
 ) -> list[Copy]:
     """Where any of the values that were in ``file`` (its real path) stands besides, as far as one can look.
 
-    ``others`` are files of hosts.
+    ``others`` are files of hosts, ``backups`` mcpbox's own of any file.
     """
     sought = _forms(value for value in values if len(value) >= SHORTEST)
     found = [*_synced(file)]
     if sought:
         remedy = "run: mcpbox protect, then mcpbox migrate-secrets"
         found += [Copy(path, "another file with servers", remedy) for path in others if _holds(Path(path), sought)]
+        kept, drop = "mcpbox's own backup of another file, or of this one by another name", "remove it"
+        found += [Copy(str(path), kept, drop) for path in backups if _holds(path, sought)]
         found += _histories(sought, home, environ)
         found += _beside(sought, file)
         found += _kept(sought, home)
