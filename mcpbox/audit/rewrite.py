@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ def rewrite(change: Callable[[bytes], bytes]) -> list[reading.SessionLog]:
         _check(closed)
         attest = signing.attest(signing.AT_START)
         for log in closed:
-            _rewrite(log, change, attest)
+            # What was removed meanwhile has nothing left in it.
+            with suppress(FileNotFoundError):
+                _rewrite(log, change, attest)
     return left
 
 
@@ -75,13 +78,16 @@ def _rewrite(log: reading.SessionLog, change: Callable[[bytes], bytes], attest: 
         fields |= {"count": count, "head": previous, "changed": changed}
         fields |= {"torn": len(torn), "torn_hash": chain.digest(torn)} if torn else {}
         with ledger.locked():
+            # Whoever removes a session does so under the lock; put back, its files would be nobody's.
+            for _, file in made:
+                file.stat()
             ledger.extend(attest(fields), sync=True)
+            for temporary, file in made:
+                temporary.replace(file)
     except BaseException:
         for temporary, _ in made:
             temporary.unlink(missing_ok=True)
         raise
-    for temporary, file in made:
-        temporary.replace(file)
 
 
 def _again(line: bytes, change: Callable[[bytes], bytes], previous: str) -> bytes:

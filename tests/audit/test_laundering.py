@@ -413,14 +413,15 @@ def test_only_the_first_signature_of_all_says_where_a_ledger_begins() -> None:
     assert ["first" in json.loads(line) for line in told] == [True, False]
 
 
-def test_without_a_keyring_any_key_might_have_signed(home: Path) -> None:
+def test_without_a_keyring_any_key_might_have_signed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     session("s0")
     signing.sign(SECONDS)
     vault.file().unlink()
     signing.public_file().unlink()
     report = verify()
     assert report.signed and any("made anew with another key" in note for note in report.notes)
-    shutil.rmtree(paths.audit_dir())
+    (home / "state").mkdir()
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
     session("s1")
     assert verify().notes == []
 
@@ -460,3 +461,26 @@ def test_a_keyring_that_did_not_answer_by_a_clock_put_back_since_is_asked(monkey
         append(event="unsigned", reason="it is locked")
         assert signing.refused_lately()
     assert not signing.refused_lately() and signing.sign(SECONDS, unasked=True) is not None
+
+
+def test_a_session_that_is_removed_while_it_is_written_anew_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, other = session("s0"), Log("server", "s1", who={"user": "me"})
+    signed(off=False)
+    attest = signing.attest
+    removed = []
+
+    def attested(seconds: float) -> signing.Attest:
+        monkeypatch.setattr(signing, "attest", attest)
+        removed.append(0)
+        return attest(seconds)
+
+    def change(line: bytes) -> bytes:
+        if removed == [0]:
+            removed[0] = upkeep.prune(config.Audit(keep_days=0, keep_bytes=1))
+        return line.replace(b"value-to-take-out", b"*")
+
+    monkeypatch.setattr(signing, "attest", attested)
+    assert rewrite.rewrite(change) == [] and removed == [1]
+    assert verify().problems == [] and not log.path.exists()
+    assert list(paths.audit_dir().glob("*.new")) == []
+    other.close()
