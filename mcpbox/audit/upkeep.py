@@ -204,7 +204,8 @@ def _ends() -> dict[tuple[str, str], str]:
                 latest = max(latest, parsed.time) if parsed.time <= now else latest
                 if parsed.event == "open":
                     servers.setdefault(parsed.session, parsed.name)
-                if parsed.session in servers:
+                # Whoever said that it is removed may have been killed before it was.
+                if parsed.session in servers and parsed.event != "prune":
                     found[servers[parsed.session], parsed.session] = max(latest, parsed.time)
     return found
 

@@ -484,3 +484,21 @@ def test_a_session_that_is_removed_while_it_is_written_anew_does_not_come_back(m
     assert verify().problems == [] and not log.path.exists()
     assert list(paths.audit_dir().glob("*.new")) == []
     other.close()
+
+
+def test_a_removal_that_was_killed_is_done_by_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = session("s0")
+    signed(off=False)
+    now = time.time_ns() + 31 * DAY
+    monkeypatch.setattr(time, "time_ns", lambda: now)
+
+    def killed(path: Path, missing_ok: bool = False) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying:
+        dying.setattr(Path, "unlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            upkeep.prune(config.Audit(keep_days=30, keep_bytes=0))
+    assert log.path.exists()
+    assert upkeep.prune(config.Audit(keep_days=30, keep_bytes=0)) == 1
+    assert verify().problems == [] and not log.path.exists()
