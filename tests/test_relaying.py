@@ -8,9 +8,9 @@ import select
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -167,9 +167,34 @@ def test_an_answer_that_is_there_counts_however_late_it_is_looked_for() -> None:
 
 LISTEN = b'{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{}}\n'
 CLOSED = '{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete"}}'
-
-
 BANNER = '{"jsonrpc":"2.0","method":"notifications/message","params":{}}'
+
+
+def relayed(server: str, talk: Callable[[int, BinaryIO], None], *, answer_within: float) -> None:
+    """Relay for a server, which is a shell's line, and a host that talks: it has where to write to and what to read."""
+    process = Unboxed("/bin/sh", "-c", server)
+    host_in, to_host = os.pipe()
+    from_host, host_out = os.pipe()
+    from_server, errors = os.pipe()
+    relay = Relay(
+        Session([], 1 << 20), process, lambda event, content=None: None, answer_within=answer_within,
+        host_in=host_in, host_out=host_out, errors=errors,
+    )  # fmt: skip
+
+    def tell() -> None:
+        with open(from_host, "rb") as lines:
+            talk(to_host, lines)
+        os.close(to_host)
+
+    host = threading.Thread(target=tell)
+    host.start()
+    relay.run()
+    # Whoever still waits for a line gets none.
+    os.close(host_out)
+    host.join()
+    process.close()
+    for fd in (host_in, from_server, errors):
+        os.close(fd)
 
 
 @pytest.mark.parametrize(
@@ -181,58 +206,25 @@ BANNER = '{"jsonrpc":"2.0","method":"notifications/message","params":{}}'
     ],
 )
 def test_only_a_greeting_has_to_be_answered_soon(said: bytes, server: str, answer: str) -> None:
-    server = f"echo '{BANNER}'; {server}"
-    process = Unboxed("/bin/sh", "-c", server)
-    host_in, to_host = os.pipe()
-    from_host, host_out = os.pipe()
-    from_server, errors = os.pipe()
-    relay = Relay(
-        Session([], 1 << 20), process, lambda event, content=None: None, answer_within=0.2,
-        host_in=host_in, host_out=host_out, errors=errors,
-    )  # fmt: skip
     answered: list[bytes] = []
 
-    def tell() -> None:
-        with open(from_host, "rb", closefd=False) as lines:
-            # What the server says before it is greeted answers nothing.
-            assert lines.readline() == BANNER.encode() + b"\n"
-            os.write(to_host, said)
-            answered.append(lines.readline())
-        os.close(to_host)
+    def talk(to_host: int, lines: BinaryIO) -> None:
+        # What the server says before it is greeted answers nothing.
+        assert lines.readline() == BANNER.encode() + b"\n"
+        os.write(to_host, said)
+        answered.append(lines.readline())
 
-    host = threading.Thread(target=tell)
-    host.start()
-    relay.run()
-    host.join()
+    relayed(f"echo '{BANNER}'; {server}", talk, answer_within=0.2)
     assert answer.encode() in answered[0]
-    process.close()
-    for fd in (host_in, from_host, host_out, from_server, errors):
-        os.close(fd)
 
 
 def test_a_host_that_falls_back_to_an_older_protocol_is_told_again_why_the_server_ended() -> None:
-    process = Unboxed("/bin/sh", "-c", "read -r line; echo 'no key given' >&2")
-    host_in, to_host = os.pipe()
-    from_host, host_out = os.pipe()
-    from_server, errors = os.pipe()
-    relay = Relay(
-        Session([], 1 << 20), process, lambda event, content=None: None, answer_within=60,
-        host_in=host_in, host_out=host_out, errors=errors,
-    )  # fmt: skip
     told: list[str] = []
 
-    def tell() -> None:
-        with open(from_host, "rb", closefd=False) as lines:
-            for method in (b"server/discover", b"initialize"):
-                os.write(to_host, FIRST.replace(b"initialize", method))
-                told.append(json.loads(lines.readline())["error"]["message"])
+    def talk(to_host: int, lines: BinaryIO) -> None:
+        for method in (b"server/discover", b"initialize"):
+            os.write(to_host, FIRST.replace(b"initialize", method))
+            told.append(json.loads(lines.readline())["error"]["message"])
 
-    host = threading.Thread(target=tell)
-    host.start()
-    relay.run()
-    os.close(host_out)
-    host.join()
+    relayed("read -r line; echo 'no key given' >&2", talk, answer_within=60)
     assert [text.partition(" (")[0] for text in told] == ["mcpbox: the server ended with exit code 0: no key given"] * 2
-    process.close()
-    for fd in (host_in, to_host, from_host, from_server, errors):
-        os.close(fd)
